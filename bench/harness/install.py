@@ -1,0 +1,106 @@
+"""
+What is measured: this checkout, built into a private prefix, and Debian's
+pg_cron for the same server.
+
+The checkout is copied first: somebody may be building in it, and what is
+measured must not change in the middle.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(
+    os.path.abspath(__file__))))
+NOT_COPIED = shutil.ignore_patterns(".git", "tmp_install", "tmp_check*",
+                                    "*.o", "*.so", "build", ".built-for",
+                                    "__pycache__")
+
+
+def checkout_version():
+    """The commit, and whether the tree differs from it."""
+    done = subprocess.run(["git", "-C", CHECKOUT, "describe", "--always",
+                           "--dirty"], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.strip() or "not committed"
+
+
+class Server:
+    """The PostgreSQL that pg_config belongs to."""
+
+    def __init__(self, pg_config):
+        self.pg_config = shutil.which(pg_config)
+        if self.pg_config is None:
+            raise SystemExit(f"bench/dispatch: no {pg_config} here: install "
+                             "postgresql-server-dev-15 or set PG_CONFIG")
+        self.bindir = self._ask("--bindir")
+        self.version = self._ask("--version")
+        self.major = int(re.search(r"\d+", self.version)[0])
+        self._pkglibdir = self._ask("--pkglibdir")
+
+    def has_cron(self):
+        return os.path.exists(os.path.join(self._pkglibdir, "pg_cron.so"))
+
+    def cron_version(self):
+        """Of Debian's package if it is one."""
+        if shutil.which("dpkg-query"):
+            done = subprocess.run(
+                ["dpkg-query", "-W", "-f", "${Package} ${Version}",
+                 cron_package(self)],
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            if done.returncode == 0:
+                return done.stdout
+        return "pg_cron of unknown version"
+
+    def _ask(self, option):
+        return subprocess.check_output([self.pg_config, option],
+                                       text=True).strip()
+
+
+def cron_package(server):
+    return f"postgresql-{server.major}-cron"
+
+
+def install_cron(server):
+    """Makes pg_cron available if it can; says whether it is."""
+    package = cron_package(server)
+    if server.has_cron():
+        return True
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"installing {package} ...", file=sys.stderr)
+        subprocess.run(["apt-get", "install", "-y", "-q", package],
+                       stdin=subprocess.DEVNULL, stdout=sys.stderr,
+                       env={**os.environ,
+                            "DEBIAN_FRONTEND": "noninteractive"})
+    return server.has_cron()
+
+
+def copy_checkout(base):
+    source = os.path.join(base, "source")
+    shutil.copytree(CHECKOUT, source, ignore=NOT_COPIED)
+    return source
+
+
+def build_janitor(server, source):
+    """Builds it and installs it privately; returns the server's bindir."""
+    _make(server, source, "tmp_install")
+    return os.path.join(source, "tmp_install") + server.bindir
+
+
+def build_bench_schedule(server, source):
+    """The program that times the calendar."""
+    directory = os.path.join(source, "t", "unit")
+    _make(server, directory, "build/bench_schedule")
+    return os.path.join(directory, "build", "bench_schedule")
+
+
+def _make(server, directory, target):
+    done = subprocess.run(["make", "-s", "-j2", f"PG_CONFIG={server.pg_config}",
+                           target],
+                          cwd=directory, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode != 0:
+        raise SystemExit(f"bench/dispatch: make {target} failed:\n"
+                         f"{done.stdout[-4000:]}")

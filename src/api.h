@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * api.h
+ *	  What the SQL functions in api_*.c share.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_API_H
+#define JANITOR_API_H
+
+#include "compat.h"
+
+#include "fmgr.h"
+
+#include "definition.h"
+
+/* --- arguments --- */
+
+extern char *janitor_arg_text(FunctionCallInfo fcinfo, int n);	/* or NULL */
+extern char *janitor_arg_text_required(FunctionCallInfo fcinfo, int n,
+									   const char *name);
+extern int64 janitor_arg_int64_required(FunctionCallInfo fcinfo, int n,
+										const char *name);
+extern Jsonb *janitor_arg_object(FunctionCallInfo fcinfo, int n,
+								 const char *name); /* or NULL */
+
+/* Name of the session's user. */
+extern char *janitor_session_user(void);
+
+/* --- jobs --- */
+
+/* The job, which the current user may change, locked against changes. */
+extern JanitorJob *janitor_job_for_change(const char *job_name);
+
+/* The job, which the current user may run. */
+extern JanitorJob *janitor_job_for_use(const char *job_name);
+
+/*
+ * The same of the job that an execution belongs to.  ERROR 42704 that names
+ * the execution alone if the user may not see the job; NULL if it is gone.
+ */
+extern JanitorJob *janitor_job_of_execution(int64 execution_id,
+											const char *job_name);
+
+/* Raises ERROR 42704: the caller knows of no such execution. */
+extern void janitor_no_execution(int64 execution_id);
+
+/* --- cancelling (api_cancel.c) --- */
+
+/* Waiting runs; key NULL: all but the schedule entry.  How many. */
+extern int	janitor_cancel_waiting(const JanitorJob *job, const char *key,
+								   const char *detail);
+
+/* Runs in progress, at once.  How many. */
+extern int	janitor_cancel_running(const JanitorJob *job);
+
+#endif							/* JANITOR_API_H */

@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * api_grant.c
+ *	  SQL functions that hand out rights: job_grant, job_revoke.
+ *
+ * A capability is a set of ordinary privileges, granted as the caller would
+ * with GRANT: EXECUTE on functions, USAGE on the schema and, to observe,
+ * SELECT on the tables.  Each of observe, operate and define contains what
+ * the jobs' users need to look around; define contains operate.
+ *
+ * The statements are built as parse trees and carried out by the server's own
+ * code, which checks that the caller may grant what it grants: no name passes
+ * through text or search_path.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "api.h"
+
+#include "catalog/dependency.h"
+#include "catalog/pg_proc.h"
+#include "commands/extension.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "session.h"
+
+PG_FUNCTION_INFO_V1(job_grant);
+PG_FUNCTION_INFO_V1(job_revoke);
+
+typedef enum Capability
+{
+	OBSERVE = 1,
+	OPERATE = 2,
+	DEFINE = 4
+} Capability;
+
+/* Which capabilities contain a function. */
+static const struct
+{
+	const char *function;
+	int			capabilities;
+}			functions[] = {
+	{"job_next_runs", OBSERVE | OPERATE | DEFINE},
+	{"job_logs", OBSERVE | OPERATE | DEFINE},
+	{"job_why", OBSERVE | OPERATE | DEFINE},
+	{"job_wait", OBSERVE | OPERATE | DEFINE},
+	{"job_trigger", OPERATE | DEFINE},
+	{"job_run", OPERATE | DEFINE},
+	{"job_retry", OPERATE | DEFINE},
+	{"job_cancel", OPERATE | DEFINE},
+	{"job_pause", OPERATE | DEFINE},
+	{"job_resume", OPERATE | DEFINE},
+	{"job_schedule", DEFINE},
+	{"job_alter", DEFINE},
+	{"job_enable", DEFINE},
+	{"job_disable", DEFINE},
+	{"job_unschedule", DEFINE}
+};
+
+static const JanitorRelation tables[] = {
+	JANITOR_DEFINITION, JANITOR_QUEUE, JANITOR_EXECUTION, JANITOR_CHANGE
+};
+
+static Capability
+capability_from_name(const char *name)
+{
+	if (strcmp(name, "define") == 0)
+		return DEFINE;
+	if (strcmp(name, "operate") == 0)
+		return OPERATE;
+	if (strcmp(name, "observe") == 0)
+		return OBSERVE;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown capability \"%s\"", name),
+			 errhint("Valid values are \"define\", \"operate\" and \"observe\".")));
+	return 0;
+}
+
+/* schema.name, as a parse tree has it */
+static List *
+qualified(const char *name)
+{
+	char	   *schema = get_namespace_name(janitor_extension_schema());
+
+	return list_make2(makeString(schema), makeString(pstrdup(name)));
+}
+
+/* A function of ours by its signature. */
+static ObjectWithArgs *
+function_object(Form_pg_proc proc)
+{
+	ObjectWithArgs *object = makeNode(ObjectWithArgs);
+
+	object->objname = qualified(NameStr(proc->proname));
+	for (int i = 0; i < proc->pronargs; i++)
+		object->objargs = lappend(object->objargs,
+								  makeTypeNameFromOid(proc->proargtypes.values[i],
+													  -1));
+	return object;
+}
+
+/* Every signature of a function, as far as it is the extension's own. */
+static List *
+function_objects(const char *name)
+{
+	Oid			schema = janitor_extension_schema();
+	Oid			extension = get_extension_oid(JANITOR_EXTENSION_NAME, false);
+	CatCList   *found = SearchSysCacheList1(PROCNAMEARGSNSP,
+											CStringGetDatum(name));
+	List	   *objects = NIL;
+
+	for (int i = 0; i < found->n_members; i++)
+	{
+		HeapTuple	tuple = &found->members[i]->tuple;
+		Form_pg_proc proc = (Form_pg_proc) GETSTRUCT(tuple);
+
+		if (proc->pronamespace == schema &&
+			getExtensionOfObject(ProcedureRelationId, proc->oid) == extension)
+			objects = lappend(objects, function_object(proc));
+	}
+	ReleaseSysCacheList(found);
+	return objects;
+}
+
+static List *
+capability_functions(Capability capability)
+{
+	List	   *objects = NIL;
+
+	for (int i = 0; i < lengthof(functions); i++)
+		if (functions[i].capabilities & capability)
+			objects = list_concat(objects,
+								  function_objects(functions[i].function));
+	return objects;
+}
+
+static List *
+table_objects(void)
+{
+	List	   *objects = NIL;
+	char	   *schema = get_namespace_name(janitor_extension_schema());
+
+	for (int i = 0; i < lengthof(tables); i++)
+		objects = lappend(objects,
+						  makeRangeVar(schema,
+									   get_rel_name(janitor_relation(tables[i])),
+									   -1));
+	return objects;
+}
+
+/* GRANT privilege ON objects TO role, or REVOKE. */
+static void
+grant_or_revoke(bool grant, const char *role, const char *privilege,
+				ObjectType type, List *objects)
+{
+	GrantStmt  *statement = makeNode(GrantStmt);
+	AccessPriv *access = makeNode(AccessPriv);
+	RoleSpec   *grantee = makeNode(RoleSpec);
+
+	access->priv_name = pstrdup(privilege);
+	grantee->roletype = ROLESPEC_CSTRING;
+	grantee->rolename = pstrdup(role);
+	grantee->location = -1;
+
+	statement->is_grant = grant;
+	statement->targtype = ACL_TARGET_OBJECT;
+	statement->objtype = type;
+	statement->objects = objects;
+	statement->privileges = list_make1(access);
+	statement->grantees = list_make1(grantee);
+	statement->behavior = DROP_RESTRICT;
+	ExecuteGrantStmt(statement);
+}
+
+static void
+change_capability(FunctionCallInfo fcinfo, bool grant)
+{
+	char	   *role = janitor_arg_text_required(fcinfo, 0, "role");
+	char	   *name = janitor_arg_text_required(fcinfo, 1, "capability");
+	Capability	capability = capability_from_name(name);
+	char	   *schema = get_namespace_name(janitor_extension_schema());
+
+	grant_or_revoke(grant, role, "usage", OBJECT_SCHEMA,
+					list_make1(makeString(schema)));
+	grant_or_revoke(grant, role, "execute", OBJECT_ROUTINE,
+					capability_functions(capability));
+	if (capability == OBSERVE)
+		grant_or_revoke(grant, role, "select", OBJECT_TABLE,
+						table_objects());
+}
+
+/* job_grant(role text, capability text) returns void */
+Datum
+job_grant(PG_FUNCTION_ARGS)
+{
+	janitor_prevent_misuse("job_grant()");
+	change_capability(fcinfo, true);
+	PG_RETURN_VOID();
+}
+
+/* job_revoke(role text, capability text) returns void */
+Datum
+job_revoke(PG_FUNCTION_ARGS)
+{
+	janitor_prevent_misuse("job_revoke()");
+	change_capability(fcinfo, false);
+	PG_RETURN_VOID();
+}

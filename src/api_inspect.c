@@ -1,0 +1,295 @@
+/*-------------------------------------------------------------------------
+ *
+ * api_inspect.c
+ *	  SQL functions that look and change nothing: job_next_runs, job_why, and
+ *	  job_running, on which the views are built.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "api.h"
+
+#include "access/xlog.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+#include "shmem.h"
+
+PG_FUNCTION_INFO_V1(job_next_runs);
+PG_FUNCTION_INFO_V1(job_running);
+PG_FUNCTION_INFO_V1(job_why);
+PG_FUNCTION_INFO_V1(job_check_installation);
+
+#define MAX_NEXT_RUNS 10000
+
+/* --- job_next_runs --- */
+
+static int
+next_runs_count(FunctionCallInfo fcinfo)
+{
+	int			count = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT32(3);
+
+	if (count < 1 || count > MAX_NEXT_RUNS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"count\" must be between 1 and %d",
+						MAX_NEXT_RUNS)));
+	return count;
+}
+
+/*
+ * job_next_runs(schedule text, time_zone text, after timestamptz, count int)
+ * returns setof timestamptz
+ */
+Datum
+job_next_runs(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	char	   *schedule = janitor_arg_text_required(fcinfo, 0, "schedule");
+	char	   *zone = janitor_arg_text_required(fcinfo, 1, "time_zone");
+	TimestampTz after = PG_ARGISNULL(2) ? janitor_clock() :
+		PG_GETARG_TIMESTAMPTZ(2);
+	int			count = next_runs_count(fcinfo);
+	TimestampTz *runs = palloc(count * sizeof(TimestampTz));
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	count = janitor_next_runs(schedule, zone, after, count, runs);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		value = TimestampTzGetDatum(runs[i]);
+		bool		isnull = false;
+
+		tuplestore_putvalues(result->setResult, result->setDesc,
+							 &value, &isnull);
+	}
+	return (Datum) 0;
+}
+
+/* --- job_running --- */
+
+/*
+ * job_running() returns table (execution_id bigint, pid int, since timestamptz)
+ *
+ * Runs of roles that the caller is a member of, as shared memory has them;
+ * none where the library is not loaded.  pid is NULL while a run waits for
+ * its worker.
+ */
+Datum
+job_running(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			n;
+	JanitorRunInfo *runs = janitor_runs(&n);
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[3];
+		bool		nulls[3] = {false, false, false};
+
+		if (runs[i].execution_id == 0 ||
+			!is_member_of_role(GetUserId(), runs[i].owner))
+			continue;
+		values[0] = Int64GetDatum(runs[i].execution_id);
+		values[1] = Int32GetDatum(runs[i].pid);
+		nulls[1] = runs[i].pid == 0;
+		values[2] = TimestampTzGetDatum(runs[i].started_at);
+		tuplestore_putvalues(result->setResult, result->setDesc,
+							 values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* --- job_why --- */
+
+/* One row: hint only where something is wrong. */
+static void
+put_check(ReturnSetInfo *result, const char *name, bool ok,
+		  const char *detail, const char *hint)
+{
+	Datum		values[4];
+	bool		nulls[4] = {false, false, false, false};
+
+	values[0] = CStringGetTextDatum(name);
+	values[1] = BoolGetDatum(ok);
+	values[2] = CStringGetTextDatum(detail);
+	nulls[3] = ok || hint == NULL;
+	values[3] = nulls[3] ? (Datum) 0 : CStringGetTextDatum(hint);
+	tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+}
+
+static char *
+time_text(TimestampTz time)
+{
+	return DatumGetCString(DirectFunctionCall1(timestamptz_out,
+											   TimestampTzGetDatum(time)));
+}
+
+/* A call that a person can type. */
+static char *
+call_text(const char *function, const char *job_name)
+{
+	return psprintf("SELECT %s(%s);", function, quote_literal_cstr(job_name));
+}
+
+static void
+check_server(ReturnSetInfo *result)
+{
+	bool		loaded = janitor_shmem_available();
+
+	put_check(result, "library", loaded,
+			  loaded ? "pg_janitor is loaded" : "pg_janitor is not loaded",
+			  "Add pg_janitor to shared_preload_libraries and restart the server.");
+	put_check(result, "server", !RecoveryInProgress(),
+			  RecoveryInProgress() ? "the server is a standby" :
+			  "the server accepts writes",
+			  "Jobs run on the primary, and here after a promotion.");
+	put_check(result, "setting", janitor_enabled,
+			  janitor_enabled ? "pg_janitor.enabled is on" :
+			  "pg_janitor.enabled is off",
+			  "Set pg_janitor.enabled to on, in postgresql.conf or with ALTER DATABASE.");
+}
+
+static void
+check_job_state(ReturnSetInfo *result, const JanitorJob *job)
+{
+	const char *problem = janitor_job_owner_problem(job);
+	const char *paused = "the job is not paused";
+
+	put_check(result, "enabled", job->enabled,
+			  job->enabled ? "the job is enabled" :
+			  "the job is disabled: only triggers run it",
+			  call_text("job_enable", job->name));
+	if (job->paused && TIMESTAMP_IS_NOEND(job->paused_until))
+		paused = "the job is paused until it is resumed";
+	else if (job->paused)
+		paused = psprintf("the job is paused until %s",
+						  time_text(job->paused_until));
+	put_check(result, "paused", !job->paused, paused,
+			  call_text("job_resume", job->name));
+	put_check(result, "owner", problem == NULL,
+			  problem ? problem :
+			  psprintf("the job runs as role \"%s\"", job->owner),
+			  "Correct the role, or name another owner with job_alter().");
+}
+
+static void
+check_next_run(ReturnSetInfo *result, const JanitorJob *job)
+{
+	JanitorEntry entry;
+	bool		found;
+
+	if (job->schedule == NULL)
+	{
+		put_check(result, "schedule", true,
+				  "the job has no schedule: it runs when triggered", NULL);
+		return;
+	}
+	found = janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry);
+	if (!found)
+		put_check(result, "schedule", !job->enabled || job->run_on_start,
+				  psprintf("the schedule \"%s\" has no next run",
+						   job->schedule),
+				  "The next look of the scheduler restores it.");
+	else
+		put_check(result, "schedule", entry.run_at >
+				  janitor_clock() - JANITOR_MISSED_AFTER,
+				  psprintf("the next run is at %s", time_text(entry.run_at)),
+				  "It is overdue: see the other checks and the server log.");
+}
+
+/* The last run that was not skipped. */
+static bool
+take_last_run(JanitorExecution *execution, void *arg)
+{
+	JanitorExecution *last = arg;
+
+	if (execution->status == JANITOR_SKIPPED ||
+		execution->status == JANITOR_RUNNING)
+		return true;
+	*last = *execution;
+	return false;
+}
+
+static void
+check_last_run(ReturnSetInfo *result, const JanitorJob *job)
+{
+	JanitorExecution last = {.id = 0};
+
+	janitor_execution_scan(job->name, take_last_run, &last);
+	if (last.id == 0)
+		put_check(result, "last run", true, "the job has not run yet", NULL);
+	else
+		put_check(result, "last run", last.status == JANITOR_SUCCEEDED,
+				  psprintf("execution " INT64_FORMAT " %s%s%s", last.id,
+						   janitor_status_name(last.status),
+						   last.error_message ? ": " : "",
+						   last.error_message ? last.error_message : ""),
+				  psprintf("SELECT * FROM job_logs(%s);",
+						   quote_literal_cstr(job->name)));
+}
+
+static void
+check_capacity(ReturnSetInfo *result, const JanitorJob *job)
+{
+	int			n;
+	JanitorRunInfo *runs = janitor_runs(&n);
+	uint64		hash = janitor_job_hash(job->name);
+	int			running = 0;
+	int			busy = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (runs[i].execution_id == 0)
+			continue;
+		busy += runs[i].pid != 0;
+		running += runs[i].job_hash == hash;
+	}
+	put_check(result, "running",
+			  job->max_running == 0 || running < job->max_running,
+			  job->max_running == 0 ? psprintf("%d runs in progress", running) :
+			  psprintf("%d of at most %d runs in progress", running,
+					   job->max_running),
+			  psprintf("SELECT job_cancel(%s), or raise max_running.",
+					   quote_literal_cstr(job->name)));
+	put_check(result, "workers", busy < janitor_max_workers,
+			  psprintf("%d of %d workers are busy in this database", busy,
+					   janitor_max_workers),
+			  "Raise pg_janitor.max_workers.");
+}
+
+/* job_why(job_name text) returns table (check_name, ok, detail, hint) */
+Datum
+job_why(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	JanitorJob *job;
+
+	job = janitor_job_require(janitor_arg_text_required(fcinfo, 0,
+														"job_name"));
+	InitMaterializedSRF(fcinfo, 0);
+	check_server(result);
+	check_job_state(result, job);
+	check_next_run(result, job);
+	check_capacity(result, job);
+	check_last_run(result, job);
+	return (Datum) 0;
+}
+
+/* --- at CREATE EXTENSION --- */
+
+/* job_check_installation() returns void; the install script calls it once */
+Datum
+job_check_installation(PG_FUNCTION_ARGS)
+{
+	if (!janitor_shmem_available())
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_janitor is not loaded: jobs will not run"),
+				 errhint("Add pg_janitor to shared_preload_libraries and restart the server.")));
+	PG_RETURN_VOID();
+}

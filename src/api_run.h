@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * api_run.h
+ *	  Queueing a run; shared by job_trigger() and job_run().
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_API_RUN_H
+#define JANITOR_API_RUN_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
+/*
+ * Queues one run of a job that the current user may run, and returns its
+ * execution id.  args and key may be NULL; DT_NOBEGIN: at once.
+ */
+extern int64 janitor_trigger(const char *job_name, Jsonb *args,
+							 TimestampTz run_at, char *key);
+
+#endif							/* JANITOR_API_RUN_H */

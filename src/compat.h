@@ -1,0 +1,128 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  The differences between PostgreSQL 15, 16, 17 and 18, in one place.
+ *
+ * Code elsewhere is written against the newest signature; this file gives the
+ * older majors the same.  Each entry names the major whose arrival as the
+ * oldest supported one makes it deletable.  PG_VERSION_NUM appears in no
+ * other file.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_COMPAT_H
+#define JANITOR_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "tcop/pquery.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pg_janitor supports PostgreSQL 15 to 18"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* Workers may run for a role without LOGIN.  Deletable at 17. */
+#ifdef BGWORKER_BYPASS_ROLELOGINCHECK
+#define JANITOR_BYPASS_LOGIN BGWORKER_BYPASS_ROLELOGINCHECK
+#define JANITOR_NEEDS_LOGIN false
+#else
+#define JANITOR_BYPASS_LOGIN 0
+#define JANITOR_NEEDS_LOGIN true
+#endif
+
+/* May the first role act as the second?  Deletable at 16. */
+static inline bool
+janitor_can_act_for(Oid member, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return member_can_set_role(member, role);
+#else
+	return is_member_of_role(member, role);
+#endif
+}
+
+/* ACL check of one database for one role.  Deletable at 16. */
+static inline AclResult
+janitor_database_aclcheck(Oid database, Oid role, AclMode mode)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(DatabaseRelationId, database, role, mode);
+#else
+	return pg_database_aclcheck(database, role, mode);
+#endif
+}
+
+/* PortalRun without its run_once argument.  Deletable at 18. */
+static inline bool
+janitor_portal_run(Portal portal, long count, bool top_level,
+				   DestReceiver *dest, DestReceiver *altdest,
+				   QueryCompletion *completion)
+{
+#if PG_VERSION_NUM >= 180000
+	return PortalRun(portal, count, top_level, dest, altdest, completion);
+#else
+	return PortalRun(portal, count, top_level, true, dest, altdest,
+					 completion);
+#endif
+}
+
+/* Position of this process in the array of all processes.  Deletable at 17. */
+static inline int
+janitor_my_proc_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return (int) MyProcNumber;
+#else
+	return MyProc->pgprocno;
+#endif
+}
+
+static inline PGPROC *
+janitor_proc(int proc_number)
+{
+	return &ProcGlobal->allProcs[proc_number];
+}
+
+/* The main loop's housekeeping.  Deletable at 18. */
+#if PG_VERSION_NUM < 180000
+#define ProcessMainLoopInterrupts() HandleMainLoopInterrupts()
+#endif
+
+/* A wait event of our own name.  Deletable at 17. */
+static inline uint32
+janitor_new_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/* Module magic with a version.  Deletable at 18. */
+#ifdef PG_MODULE_MAGIC_EXT
+#define JANITOR_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "pg_janitor", .version = "1.0")
+#else
+#define JANITOR_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* JANITOR_COMPAT_H */

@@ -1,0 +1,254 @@
+/*-------------------------------------------------------------------------
+ *
+ * conclude.c
+ *	  What follows from the end of a run.
+ *
+ * Called by the worker, for runs that it carried out, and by the scheduler,
+ * for runs whose worker is gone; always inside the transaction that records
+ * the end, so that a retry or a dependent run exists exactly if the end it
+ * follows from was recorded.
+ *
+ *	  ended		  another attempt							told
+ *	  succeeded	  -											run_after
+ *	  failed,	  at once, the same attempt, up to 3 times	on_failure
+ *	  timed_out	  for deadlock, serialization and lock
+ *				  timeout; else after the backoff while
+ *				  attempt < max_attempts
+ *	  cancelled	  -											-
+ *	  interrupted shutdown: the same attempt, unless the	on_failure
+ *				  command may have committed in between;	(crash only)
+ *				  crash: like failed
+ *
+ * A run that was itself started by on_failure tells nobody of its failure:
+ * two jobs that name each other would never end.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "conclude.h"
+
+#include "common/pg_prng.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "run_sql.h"
+#include "settings.h"
+
+#define CONFLICT_RETRIES 3
+
+/* How far back the consecutive failures of a job are counted. */
+#define FAILURES_COUNTED 1000
+
+/* --- queueing --- */
+
+static void
+enqueue(JanitorEntry *entry, const char *job_name, JanitorReason reason,
+		int64 parent_id)
+{
+	MemSet(entry, 0, sizeof(JanitorEntry));
+	entry->job_name = pstrdup(job_name);
+	entry->run_at = janitor_clock();
+	entry->scheduled_for = DT_NOBEGIN;
+	entry->reason = reason;
+	entry->attempt = 1;
+	entry->parent_id = parent_id;
+}
+
+static void
+queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
+			int64 delay)
+{
+	JanitorEntry entry;
+
+	enqueue(&entry, execution->job_name, JANITOR_REASON_RETRY,
+			execution->parent_id);
+	entry.run_at += delay;
+	entry.scheduled_for = execution->scheduled_for;
+	entry.attempt = attempt;
+	entry.conflicts = conflicts;
+	entry.retry_of = execution->id;
+	entry.args = execution->args;
+	entry.triggered_by = execution->triggered_by;
+	janitor_entry_insert(&entry);
+}
+
+static void
+queue_child(const char *job_name, void *arg)
+{
+	JanitorEntry entry;
+
+	enqueue(&entry, job_name, JANITOR_REASON_AFTER,
+			((const JanitorExecution *) arg)->id);
+	janitor_entry_insert(&entry);
+}
+
+/* --- failures --- */
+
+static bool
+count_failure(JanitorExecution *execution, void *arg)
+{
+	int		   *count = arg;
+
+	switch (execution->status)
+	{
+		case JANITOR_FAILED:
+		case JANITOR_TIMED_OUT:
+		case JANITOR_INTERRUPTED:
+			return ++(*count) < FAILURES_COUNTED;
+		case JANITOR_SUCCEEDED:
+			return false;
+		default:
+			return true;
+	}
+}
+
+static void
+push_pair(JsonbParseState **state, const char *key, const char *text)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+static void
+push_number(JsonbParseState **state, const char *key, int64 number)
+{
+	JsonbValue	value;
+
+	value.type = jbvString;
+	value.val.string.val = unconstify(char *, key);
+	value.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &value);
+	value.type = jbvNumeric;
+	value.val.numeric = int64_to_numeric(number);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+/* The arguments of the job that is told of a failure. */
+static Jsonb *
+failure_args(const JanitorExecution *execution, const JanitorOutcome *outcome)
+{
+	JsonbParseState *state = NULL;
+	int			failures = 0;
+
+	janitor_execution_scan(execution->job_name, count_failure, &failures);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_pair(&state, "job_name", execution->job_name);
+	push_number(&state, "execution_id", execution->id);
+	push_pair(&state, "status", janitor_status_name(outcome->status));
+	push_pair(&state, "sqlstate", outcome->sqlstate ?
+			  unpack_sql_state(outcome->sqlstate) : "");
+	push_number(&state, "consecutive_failures", failures);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+tell_of_failure(const JanitorExecution *execution, const JanitorJob *job,
+				const JanitorOutcome *outcome)
+{
+	JanitorEntry entry;
+
+	if (job->on_failure == NULL ||
+		execution->reason == JANITOR_REASON_FAILURE)
+		return;
+	CommandCounterIncrement();	/* count this failure too */
+	enqueue(&entry, job->on_failure, JANITOR_REASON_FAILURE, execution->id);
+	entry.args = failure_args(execution, outcome);
+	janitor_entry_insert(&entry);
+}
+
+static bool
+is_conflict(int sqlstate)
+{
+	return sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		sqlstate == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+static void
+retry_failure(const JanitorExecution *execution, const JanitorJob *job,
+			  const JanitorOutcome *outcome)
+{
+	if (outcome->status == JANITOR_FAILED && is_conflict(outcome->sqlstate) &&
+		execution->conflicts < CONFLICT_RETRIES)
+		queue_retry(execution, execution->attempt, execution->conflicts + 1,
+					0);
+	else if (execution->attempt < job->max_attempts)
+	{
+		int			attempt = execution->attempt + 1;
+
+		queue_retry(execution, attempt, 0,
+					janitor_backoff(attempt, job->retry_delay,
+									job->retry_max_delay,
+									pg_prng_uint64(&pg_global_prng_state)));
+	}
+}
+
+/* --- the end --- */
+
+bool
+janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
+				 const JanitorOutcome *outcome, JanitorLoss loss)
+{
+	if (!janitor_execution_finish(execution->id, outcome))
+		return false;
+	if (job == NULL)
+		return true;
+
+	switch (outcome->status)
+	{
+		case JANITOR_SUCCEEDED:
+			janitor_definition_scan_children(job->name, queue_child,
+											 unconstify(JanitorExecution *, execution));
+			break;
+		case JANITOR_FAILED:
+		case JANITOR_TIMED_OUT:
+			retry_failure(execution, job, outcome);
+			tell_of_failure(execution, job, outcome);
+			break;
+		case JANITOR_INTERRUPTED:
+			if (loss == JANITOR_LOSS_CRASH)
+			{
+				retry_failure(execution, job, outcome);
+				tell_of_failure(execution, job, outcome);
+			}
+			else if (!janitor_command_is_non_atomic(job->command))
+				queue_retry(execution, execution->attempt,
+							execution->conflicts, 0);
+			break;
+		default:
+			break;
+	}
+	return true;
+}
+
+void
+janitor_log_outcome(const JanitorExecution *execution,
+					const JanitorOutcome *outcome)
+{
+	bool		failed = outcome->status != JANITOR_SUCCEEDED;
+
+	if (janitor_log_runs == JANITOR_LOG_NONE ||
+		(janitor_log_runs == JANITOR_LOG_FAILURES && !failed))
+		return;
+	if (failed)
+		ereport(LOG,
+				(errmsg("job \"%s\" %s: %s", execution->job_name,
+						janitor_status_name(outcome->status),
+						outcome->error_message ? outcome->error_message :
+						outcome->detail ? outcome->detail : ""),
+				 errdetail("Execution " INT64_FORMAT ", attempt %d.",
+						   execution->id, execution->attempt)));
+	else
+		ereport(LOG,
+				(errmsg("job \"%s\" succeeded", execution->job_name),
+				 errdetail("Execution " INT64_FORMAT ", records processed: " INT64_FORMAT ".",
+						   execution->id, outcome->records)));
+}

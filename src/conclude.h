@@ -1,0 +1,38 @@
+/*-------------------------------------------------------------------------
+ *
+ * conclude.h
+ *	  What follows from the end of a run.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_CONCLUDE_H
+#define JANITOR_CONCLUDE_H
+
+#include "definition.h"
+
+/* Why a run ended that did not end by itself. */
+typedef enum JanitorLoss
+{
+	JANITOR_LOSS_NONE,			/* it ended by itself, or was asked to */
+	JANITOR_LOSS_ORDERLY,		/* shutdown or promotion: costs no attempt */
+	JANITOR_LOSS_CRASH			/* the server or its worker died */
+} JanitorLoss;
+
+/*
+ * Writes the end of a run into its row and, in the same transaction, queues
+ * what follows: the jobs that run after it, another attempt, the job that is
+ * told of failures.  false, nothing written: the row had ended already.
+ * `job` may be NULL (it was dropped meanwhile): then nothing follows.
+ */
+extern bool janitor_conclude(const JanitorExecution *execution,
+							 const JanitorJob *job,
+							 const JanitorOutcome *outcome,
+							 JanitorLoss loss);
+
+/* The server log's line about it, as pg_janitor.log_runs asks. */
+extern void janitor_log_outcome(const JanitorExecution *execution,
+								const JanitorOutcome *outcome);
+
+#endif							/* JANITOR_CONCLUDE_H */

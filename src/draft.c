@@ -1,0 +1,345 @@
+/*-------------------------------------------------------------------------
+ *
+ * draft.c
+ *	  A job_definition row in the making: defaults, options, comparison.
+ *
+ * Ledger rows are written by heap access, which knows no column defaults and
+ * no constraints.  So the defaults are here, as text that the column's type
+ * reads, and validate.c has the constraints.  Both repeat what the install
+ * script declares for people who read the tables; the regression tests
+ * compare the two.
+ *
+ * Options come as JSON: a string is read by the column's type as a literal
+ * would be, null asks for the default.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "draft.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+
+#include "nearest.h"
+
+/* What a user can set, and what it is when not set (NULL: null). */
+typedef struct Option
+{
+	AttrNumber	column;
+	const char *initial;
+} Option;
+
+static const Option options[] = {
+	{Anum_definition_description, NULL},
+	{Anum_definition_tags, NULL},
+	{Anum_definition_schedule, NULL},
+	{Anum_definition_time_zone, "UTC"},
+	{Anum_definition_command, NULL},
+	{Anum_definition_args, "{}"},
+	{Anum_definition_settings, "{}"},
+	{Anum_definition_owner, NULL},
+	{Anum_definition_enabled, NULL},
+	{Anum_definition_run_on_start, "false"},
+	{Anum_definition_run_after, NULL},
+	{Anum_definition_on_failure, NULL},
+	{Anum_definition_catch_up, "once"},
+	{Anum_definition_catch_up_within, NULL},
+	{Anum_definition_max_running, "1"},
+	{Anum_definition_overlap, "skip"},
+	{Anum_definition_timeout, NULL},
+	{Anum_definition_max_attempts, NULL},
+	{Anum_definition_retry_delay, "10 seconds"},
+	{Anum_definition_retry_max_delay, "1 hour"},
+	{Anum_definition_jitter, "0"},
+	{Anum_definition_priority, "0"},
+	{Anum_definition_keep_history, "90 days"},
+	{Anum_definition_keep_runs, "10000"}
+};
+
+static const char *
+column_name(AttrNumber column)
+{
+	return NameStr(TupleDescAttr(janitor_definition_tupdesc(),
+								 column - 1)->attname);
+}
+
+static Oid
+column_type(AttrNumber column)
+{
+	return TupleDescAttr(janitor_definition_tupdesc(), column - 1)->atttypid;
+}
+
+/* A literal of the column's type. */
+static Datum
+read_literal(AttrNumber column, const char *text)
+{
+	Oid			input;
+	Oid			ioparam;
+
+	getTypeInputInfo(column_type(column), &input, &ioparam);
+	return OidInputFunctionCall(input, unconstify(char *, text), ioparam, -1);
+}
+
+static void
+set_initial(JanitorDraft *draft, const Option *option)
+{
+	if (option->initial == NULL)
+		janitor_draft_set(draft, option->column, (Datum) 0, true);
+	else
+		janitor_draft_set(draft, option->column,
+						  read_literal(option->column, option->initial),
+						  false);
+}
+
+void
+janitor_draft_begin(JanitorDraft *draft)
+{
+	memset(draft->values, 0, sizeof(draft->values));
+	memset(draft->nulls, true, sizeof(draft->nulls));
+	for (int i = 0; i < lengthof(options); i++)
+		set_initial(draft, &options[i]);
+	janitor_draft_set_text(draft, Anum_definition_kind, "sql");
+}
+
+void
+janitor_draft_load(JanitorDraft *draft, HeapTuple tuple)
+{
+	heap_deform_tuple(tuple, janitor_definition_tupdesc(),
+					  draft->values, draft->nulls);
+}
+
+void
+janitor_draft_set(JanitorDraft *draft, AttrNumber column, Datum value,
+				  bool isnull)
+{
+	draft->values[column - 1] = isnull ? (Datum) 0 : value;
+	draft->nulls[column - 1] = isnull;
+}
+
+void
+janitor_draft_set_text(JanitorDraft *draft, AttrNumber column,
+					   const char *value)
+{
+	if (value == NULL)
+		janitor_draft_set(draft, column, (Datum) 0, true);
+	else
+		janitor_draft_set(draft, column, CStringGetTextDatum(value), false);
+}
+
+char *
+janitor_draft_text(const JanitorDraft *draft, AttrNumber column)
+{
+	if (draft->nulls[column - 1])
+		return NULL;
+	return TextDatumGetCString(draft->values[column - 1]);
+}
+
+bool
+janitor_draft_is_default(const JanitorDraft *draft, AttrNumber column)
+{
+	JanitorDraft fresh;
+
+	janitor_draft_begin(&fresh);
+	return !janitor_draft_differs(draft, &fresh, column);
+}
+
+void
+janitor_draft_fill(JanitorDraft *draft)
+{
+	for (int i = 0; i < lengthof(options); i++)
+		if (draft->nulls[options[i].column - 1])
+			set_initial(draft, &options[i]);
+}
+
+/* --- options as JSON --- */
+
+/* The option of that name, or an error. */
+static const Option *
+find_option(const char *key)
+{
+	JanitorNearest nearest = {key};
+
+	for (int i = 0; i < lengthof(options); i++)
+	{
+		if (strcmp(column_name(options[i].column), key) == 0)
+			return &options[i];
+		janitor_nearest_offer(&nearest, column_name(options[i].column));
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unknown option \"%s\"", key),
+			 nearest.best == NULL ?
+			 errhint("The options are the arguments of job_schedule().") :
+			 errhint("Perhaps you meant the option \"%s\".", nearest.best)));
+	return NULL;
+}
+
+static void
+wrong_kind(const char *key, const char *wanted)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"%s\" must be %s", key, wanted)));
+}
+
+/* ["a", "b"] as text[]. */
+static Datum
+read_text_array(const char *key, JsonbValue *value)
+{
+	JsonbContainer *container = value->val.binary.data;
+	JsonbIterator *iterator;
+	JsonbValue	item;
+	JsonbIteratorToken token;
+	ArrayBuildState *state;
+
+	if (value->type != jbvBinary || !JsonContainerIsArray(container))
+		wrong_kind(key, "an array of strings");
+
+	state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
+	iterator = JsonbIteratorInit(container);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (item.type != jbvString)
+			wrong_kind(key, "an array of strings");
+		state = accumArrayResult(state,
+								 PointerGetDatum(cstring_to_text_with_len(item.val.string.val,
+																		  item.val.string.len)),
+								 false, TEXTOID, CurrentMemoryContext);
+	}
+	return makeArrayResult(state, CurrentMemoryContext);
+}
+
+/* A JSON scalar as the text of a literal. */
+static char *
+scalar_text(const char *key, JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			wrong_kind(key, "a string, a number or a boolean");
+			return NULL;
+	}
+}
+
+static Datum
+read_option(const Option *option, const char *key, JsonbValue *value)
+{
+	Oid			type = column_type(option->column);
+
+	if (type == JSONBOID)
+		return PointerGetDatum(JsonbValueToJsonb(value));
+	if (type == TEXTARRAYOID)
+		return read_text_array(key, value);
+	if (type == INTERVALOID && value->type != jbvString)
+		wrong_kind(key, "an interval with its unit, such as \"30 seconds\"");
+	return read_literal(option->column, scalar_text(key, value));
+}
+
+static void
+option_error_context(void *arg)
+{
+	errcontext("option \"%s\"", (char *) arg);
+}
+
+static void
+set_option(JanitorDraft *draft, char *key, JsonbValue *value, bool once)
+{
+	const Option *option = find_option(key);
+	ErrorContextCallback context;
+
+	if (once && !janitor_draft_is_default(draft, option->column))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is given both as an argument and in options",
+						key)));
+	if (value->type == jbvNull)
+	{
+		set_initial(draft, option);
+		return;
+	}
+
+	context.callback = option_error_context;
+	context.arg = key;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	janitor_draft_set(draft, option->column, read_option(option, key, value),
+					  false);
+	error_context_stack = context.previous;
+}
+
+void
+janitor_draft_set_options(JanitorDraft *draft, Jsonb *object, bool once)
+{
+	JsonbIterator *iterator;
+	JsonbValue	item;
+	JsonbIteratorToken token;
+	char	   *key = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("Write them as '{\"timeout\": \"5 minutes\"}'.")));
+
+	iterator = JsonbIteratorInit(&object->root);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(item.val.string.val, item.val.string.len);
+		else if (token == WJB_VALUE)
+			set_option(draft, key, &item, once);
+	}
+}
+
+/* --- comparison and record --- */
+
+bool
+janitor_draft_differs(const JanitorDraft *a, const JanitorDraft *b,
+					  AttrNumber column)
+{
+	Form_pg_attribute attribute = TupleDescAttr(janitor_definition_tupdesc(),
+												column - 1);
+	int			i = column - 1;
+
+	if (a->nulls[i] || b->nulls[i])
+		return a->nulls[i] != b->nulls[i];
+	return !datum_image_eq(a->values[i], b->values[i],
+						   attribute->attbyval, attribute->attlen);
+}
+
+bool
+janitor_draft_same(const JanitorDraft *a, const JanitorDraft *b)
+{
+	for (AttrNumber column = 1; column < Anum_definition_version; column++)
+		if (janitor_draft_differs(a, b, column))
+			return false;
+	return true;
+}
+
+Jsonb *
+janitor_draft_to_jsonb(JanitorDraft *draft)
+{
+	TupleDesc	desc = janitor_definition_tupdesc();
+	HeapTuple	tuple = heap_form_tuple(desc, draft->values, draft->nulls);
+	Datum		row = heap_copy_tuple_as_datum(tuple, desc);
+	text	   *json = DatumGetTextPP(DirectFunctionCall1(row_to_json, row));
+
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+											  CStringGetDatum(text_to_cstring(json))));
+}

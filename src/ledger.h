@@ -1,0 +1,364 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger.h
+ *	  Every read and write of pg_janitor's tables, by heap access.
+ *
+ * See ledger.c for why heap access and what that forbids.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_LEDGER_H
+#define JANITOR_LEDGER_H
+
+#include "compat.h"
+
+#include "access/htup.h"
+#include "datatype/timestamp.h"
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+
+#include "decide.h"
+
+#define JANITOR_EXTENSION_NAME "pg_janitor"
+#define JANITOR_EXTENSION_VERSION "1.0"
+
+/* The relations the C code touches; order of ledger.c's table of names. */
+typedef enum JanitorRelation
+{
+	JANITOR_DEFINITION,
+	JANITOR_DEFINITION_PKEY,
+	JANITOR_DEFINITION_RUN_AFTER,	/* (run_after) */
+	JANITOR_QUEUE,
+	JANITOR_QUEUE_PKEY,
+	JANITOR_QUEUE_KEY,			/* unique (job_name, key) */
+	JANITOR_QUEUE_RUN_AT,		/* (run_at, id) */
+	JANITOR_QUEUE_JOB_RUN_AT,	/* (job_name, run_at, id) */
+	JANITOR_QUEUE_EXECUTION,	/* (execution_id) */
+	JANITOR_QUEUE_SEQUENCE,
+	JANITOR_EXECUTION,
+	JANITOR_EXECUTION_PKEY,
+	JANITOR_EXECUTION_JOB,		/* (job_name, id) */
+	JANITOR_EXECUTION_SEQUENCE,
+	JANITOR_CHANGE,
+	JANITOR_CHANGE_SEQUENCE,
+	JANITOR_RELATIONS			/* how many */
+} JanitorRelation;
+
+/* Columns, in the order of sql/pg_janitor--1.0.sql. */
+enum
+{
+	Anum_definition_name = 1,
+	Anum_definition_kind,
+	Anum_definition_description,
+	Anum_definition_tags,
+	Anum_definition_schedule,
+	Anum_definition_time_zone,
+	Anum_definition_command,
+	Anum_definition_args,
+	Anum_definition_settings,
+	Anum_definition_owner,
+	Anum_definition_owner_oid,
+	Anum_definition_enabled,
+	Anum_definition_run_on_start,
+	Anum_definition_run_after,
+	Anum_definition_on_failure,
+	Anum_definition_catch_up,
+	Anum_definition_catch_up_within,
+	Anum_definition_max_running,
+	Anum_definition_overlap,
+	Anum_definition_timeout,
+	Anum_definition_max_attempts,
+	Anum_definition_retry_delay,
+	Anum_definition_retry_max_delay,
+	Anum_definition_jitter,
+	Anum_definition_priority,
+	Anum_definition_keep_history,
+	Anum_definition_keep_runs,
+	Anum_definition_paused_by,
+	Anum_definition_paused_reason,
+	Anum_definition_paused_until,
+	Anum_definition_version,
+	Anum_definition_created_at,
+	Anum_definition_updated_at,
+	Natts_definition = Anum_definition_updated_at
+};
+
+enum
+{
+	Anum_queue_id = 1,
+	Anum_queue_execution_id,
+	Anum_queue_job_name,
+	Anum_queue_run_at,
+	Anum_queue_scheduled_for,
+	Anum_queue_reason,
+	Anum_queue_attempt,
+	Anum_queue_conflicts,
+	Anum_queue_retry_of,
+	Anum_queue_parent_id,
+	Anum_queue_args,
+	Anum_queue_key,
+	Anum_queue_triggered_by,
+	Natts_queue = Anum_queue_triggered_by
+};
+
+enum
+{
+	Anum_execution_id = 1,
+	Anum_execution_job_name,
+	Anum_execution_started_at,
+	Anum_execution_completed_at,
+	Anum_execution_success,
+	Anum_execution_error_message,
+	Anum_execution_records_processed,
+	Anum_execution_status,
+	Anum_execution_detail,
+	Anum_execution_scheduled_for,
+	Anum_execution_reason,
+	Anum_execution_attempt,
+	Anum_execution_retry_of,
+	Anum_execution_parent_id,
+	Anum_execution_triggered_by,
+	Anum_execution_failed_records,
+	Anum_execution_sqlstate,
+	Anum_execution_args,
+	Anum_execution_result,
+	Anum_execution_definition_version,
+	Anum_execution_run_as,
+	Anum_execution_pid,
+	Anum_execution_duration,
+	Anum_execution_lease_until,
+	Anum_execution_worker,
+	Anum_execution_skipped,
+	Anum_execution_conflicts,
+	Natts_execution = Anum_execution_conflicts
+};
+
+enum
+{
+	Anum_change_id = 1,
+	Anum_change_changed_at,
+	Anum_change_changed_by,
+	Anum_change_job_name,
+	Anum_change_action,
+	Anum_change_before,
+	Anum_change_after,
+	Natts_change = Anum_change_after
+};
+
+/*
+ * Keys that pg_janitor itself gives to queue entries, so that the unique
+ * index on (job_name, key) holds them to one per job.  Keys given by users
+ * never begin with '@'.
+ */
+#define JANITOR_KEY_SCHEDULE "@schedule"	/* the next occurrence */
+#define JANITOR_KEY_QUEUED "@queued"	/* overlap = queue */
+#define JANITOR_KEY_STARTUP "@startup"	/* run_on_start */
+
+/* One row of job_queue.  Pointers belong to the caller's context. */
+typedef struct JanitorEntry
+{
+	ItemPointerData tid;		/* where the row was seen; set by reads */
+	TransactionId xmin;			/* who wrote that version; set by reads */
+	int64		id;				/* 0: allot one at insertion */
+	int64		execution_id;	/* 0: none yet */
+	char	   *job_name;
+	TimestampTz run_at;
+	TimestampTz scheduled_for;	/* DT_NOBEGIN: NULL */
+	JanitorReason reason;
+	int			attempt;
+	int			conflicts;		/* repeats of this attempt after deadlocks,
+								 * serialization and lock-timeout failures */
+	int64		retry_of;		/* 0: NULL; likewise parent_id */
+	int64		parent_id;
+	Jsonb	   *args;			/* NULL: none; likewise key, triggered_by */
+	char	   *key;
+	char	   *triggered_by;
+} JanitorEntry;
+
+typedef enum JanitorStatus
+{
+	JANITOR_RUNNING,
+	JANITOR_SUCCEEDED,
+	JANITOR_FAILED,
+	JANITOR_TIMED_OUT,
+	JANITOR_CANCELLED,
+	JANITOR_INTERRUPTED,
+	JANITOR_SKIPPED
+} JanitorStatus;
+
+/* How a run ended, as it is written into its row. */
+typedef struct JanitorOutcome
+{
+	JanitorStatus status;
+	TimestampTz started_at;		/* DT_NOBEGIN: leave the row's own */
+	TimestampTz completed_at;
+	int64		records;		/* -1: not countable */
+	int			sqlstate;		/* 0: none */
+	const char *error_message;	/* NULL: none; likewise detail, result */
+	const char *detail;
+	Jsonb	   *result;
+	int			definition_version; /* 0: leave the row's own */
+	int			pid;			/* 0: leave the row's own */
+} JanitorOutcome;
+
+/* What a worker or the scheduler needs of a job_execution row. */
+typedef struct JanitorExecution
+{
+	ItemPointerData tid;
+	int64		id;
+	char	   *job_name;
+	JanitorStatus status;
+	TimestampTz started_at;		/* DT_NOBEGIN: NULL; the next two likewise */
+	TimestampTz completed_at;
+	TimestampTz scheduled_for;
+	JanitorReason reason;
+	int			attempt;
+	int			conflicts;
+	int64		retry_of;
+	int64		parent_id;
+	Jsonb	   *args;
+	char	   *error_message;
+	char	   *detail;
+	char	   *sqlstate;
+	int64		records;		/* -1: NULL */
+	char	   *triggered_by;
+} JanitorExecution;
+
+/* --- the extension and its relations; inside a transaction --- */
+
+/* Is there a committed, usable pg_janitor in this database? */
+extern bool janitor_extension_exists(void);
+
+/* Schema of the extension; error if there is no extension. */
+extern Oid	janitor_extension_schema(void);
+
+/* OID of one of our relations; error if there is no extension. */
+extern Oid	janitor_relation(JanitorRelation which);
+
+/* Installed version, NULL if none; palloc'd. */
+extern char *janitor_installed_version(void);
+
+/* --- names --- */
+
+extern const char *janitor_reason_name(JanitorReason reason);
+extern JanitorReason janitor_reason_from_name(const char *name);
+extern const char *janitor_status_name(JanitorStatus status);
+extern JanitorStatus janitor_status_from_name(const char *name);
+
+/* --- job_definition, as raw rows; definition.c knows what they mean --- */
+
+/* The newest committed-or-ours row, or NULL.  A copy in our context. */
+extern HeapTuple janitor_definition_find(const char *job_name);
+
+/* Calls `each` for every definition; the tuple is gone after the call. */
+extern void janitor_definition_scan(void (*each) (HeapTuple tuple, void *arg),
+									void *arg);
+
+/* Calls `each` with the name of every job that runs after this one. */
+extern void janitor_definition_scan_children(const char *job_name,
+											 void (*each) (const char *child,
+														   void *arg),
+											 void *arg);
+extern TupleDesc janitor_definition_tupdesc(void);
+extern void janitor_definition_insert(Datum *values, bool *nulls);
+extern void janitor_definition_update(HeapTuple old, Datum *values,
+									  bool *nulls, bool *replaces);
+extern void janitor_definition_delete(HeapTuple old);
+extern void janitor_change_insert(const char *job_name, const char *action,
+								  Jsonb *before, Jsonb *after);
+
+/* --- job_queue --- */
+
+extern int64 janitor_next_execution_id(void);
+
+/* Inserts; sets entry->id.  Wakes the scheduler at commit. */
+extern void janitor_entry_insert(JanitorEntry *entry);
+
+/* The newest row by its key, by its execution id, by its id; false if none. */
+extern bool janitor_entry_find_key(const char *job_name, const char *key,
+								   JanitorEntry *entry);
+extern bool janitor_entry_find_execution(int64 execution_id,
+										 JanitorEntry *entry);
+
+/*
+ * Writes the entry over the row at entry->tid, waiting for a concurrent
+ * writer; false if the row is gone or was changed since it was read (read it
+ * again).  Wakes the scheduler at commit.
+ */
+extern bool janitor_entry_update(JanitorEntry *entry);
+extern bool janitor_entry_delete(JanitorEntry *entry);
+
+/* Locks the row at entry->tid without waiting. */
+typedef enum JanitorLock
+{
+	JANITOR_LOCKED,				/* ours until the end of the transaction */
+	JANITOR_LOCK_HELD,			/* somebody else's open transaction has it */
+	JANITOR_LOCK_GONE			/* changed or deleted since it was read */
+} JanitorLock;
+extern JanitorLock janitor_entry_try_lock(JanitorEntry *entry);
+
+/* Removes every entry of a job; those held by others are waited for. */
+extern int64 janitor_entry_delete_all(const char *job_name);
+
+/*
+ * Scans of waiting entries in (run_at, id) order: of all jobs, or of one.
+ * Starts strictly after (after_run_at, after_id), ends at until.  `each`
+ * returns false to stop.  Pointers in the entry live in the context that is
+ * current during the call.  Needs an active snapshot.
+ */
+extern void janitor_entry_scan(const char *job_name,
+							   TimestampTz after_run_at, int64 after_id,
+							   TimestampTz until,
+							   bool (*each) (JanitorEntry *entry, void *arg),
+							   void *arg);
+
+/* Earliest run_at strictly after the given position; DT_NOEND if none. */
+extern TimestampTz janitor_entry_earliest(TimestampTz after_run_at,
+										  int64 after_id);
+
+/* --- job_execution --- */
+
+/*
+ * Inserts a `running` row for an entry; allots entry->execution_id if there
+ * is none.
+ */
+extern void janitor_execution_start(JanitorEntry *entry, TimestampTz now,
+									int definition_version,
+									const char *run_as);
+
+/* Inserts the finished row of an entry that never ran (cancelled). */
+extern void janitor_execution_never_ran(JanitorEntry *entry,
+										const JanitorOutcome *outcome,
+										const char *run_as);
+
+/*
+ * Records skipped occurrences: adds to the job's newest row if that is a
+ * `skipped` one with the same detail, else inserts one.
+ */
+extern void janitor_execution_skip(const char *job_name,
+								   TimestampTz scheduled_for,
+								   const char *detail, int64 count,
+								   const char *run_as);
+
+/* Ends a run.  false, nothing written: the row is not `running` any more. */
+extern bool janitor_execution_finish(int64 id, const JanitorOutcome *outcome);
+
+/* Takes back a claim that nobody started: deletes the `running` row. */
+extern bool janitor_execution_unstart(int64 id, JanitorExecution *was);
+
+extern bool janitor_execution_find(int64 id, JanitorExecution *execution);
+
+/* Newest first; `each` returns false to stop. */
+extern void janitor_execution_scan(const char *job_name,
+								   bool (*each) (JanitorExecution *execution,
+												 void *arg),
+								   void *arg);
+
+/* Calls `each` for every row that says `running`; reads the whole table. */
+extern void janitor_execution_scan_running(void (*each) (JanitorExecution *execution, void *arg),
+										   void *arg);
+extern void janitor_execution_delete(JanitorExecution *execution);
+
+#endif							/* JANITOR_LEDGER_H */

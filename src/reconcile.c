@@ -1,0 +1,271 @@
+/*-------------------------------------------------------------------------
+ *
+ * reconcile.c
+ *	  What a scheduler puts right before and between its looks.
+ *
+ * The tables are the state: after a crash, a restore or a promotion they may
+ * say `running` of what nobody runs, and a job may lack the entry of its next
+ * occurrence.  The first scheduler of a database after each start of the
+ * server closes the former and supplies the latter.  While the server is up
+ * both are kept right as they change, so later schedulers need not look.
+ *
+ * Runs in the scheduler only, each job or run in a transaction of its own:
+ * what cannot be put right for one of them (a row that an open transaction
+ * holds) is left for the next time, and is no other job's concern.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "reconcile.h"
+
+#include "nodes/pg_list.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "conclude.h"
+#include "dispatch.h"
+#include "session.h"
+#include "settings.h"
+#include "shmem.h"
+
+/* Jobs put right in one transaction. */
+#define JOBS_AT_ONCE 500
+
+/* --- ends of runs without a worker --- */
+
+static void
+describe_end(JanitorEnd end, JanitorOutcome *outcome, JanitorLoss *loss)
+{
+	MemSet(outcome, 0, sizeof(JanitorOutcome));
+	outcome->started_at = DT_NOBEGIN;
+	outcome->completed_at = GetCurrentTimestamp();
+	outcome->records = -1;
+	*loss = JANITOR_LOSS_NONE;
+
+	switch (end)
+	{
+		case JANITOR_END_CANCEL:
+		case JANITOR_END_TERMINATE:
+			outcome->status = JANITOR_CANCELLED;
+			outcome->sqlstate = ERRCODE_ADMIN_SHUTDOWN;
+			outcome->error_message = "terminated by an administrator";
+			break;
+		case JANITOR_END_TIMEOUT:
+			outcome->status = JANITOR_TIMED_OUT;
+			outcome->sqlstate = ERRCODE_QUERY_CANCELED;
+			outcome->error_message = "canceled after its timeout";
+			break;
+		case JANITOR_END_SHUTDOWN:
+			outcome->status = JANITOR_INTERRUPTED;
+			outcome->sqlstate = ERRCODE_ADMIN_SHUTDOWN;
+			outcome->error_message = "the server was shut down";
+			*loss = JANITOR_LOSS_ORDERLY;
+			break;
+		case JANITOR_END_NONE:
+			outcome->status = JANITOR_INTERRUPTED;
+			outcome->sqlstate = ERRCODE_CRASH_SHUTDOWN;
+			outcome->error_message = "the run's worker process ended";
+			*loss = JANITOR_LOSS_CRASH;
+			break;
+	}
+}
+
+static void
+close_execution(int64 execution_id, JanitorEnd end, const char *detail)
+{
+	JanitorExecution execution;
+	JanitorOutcome outcome;
+	JanitorLoss loss;
+
+	describe_end(end, &outcome, &loss);
+	outcome.detail = detail;
+	janitor_begin();
+	if (janitor_execution_find(execution_id, &execution) &&
+		execution.status == JANITOR_RUNNING &&
+		janitor_conclude(&execution, janitor_job_load(execution.job_name),
+						 &outcome, loss))
+		janitor_log_outcome(&execution, &outcome);
+	janitor_commit(false);
+}
+
+int
+janitor_bury_dead(void)
+{
+	JanitorDeath death;
+	int			count = 0;
+
+	while (janitor_next_death(&death))
+	{
+		if (death.execution_id != 0)
+			close_execution(death.execution_id, death.end,
+							death.end == JANITOR_END_NONE ?
+							"the worker process died" : NULL);
+		else if (!death.served)
+			janitor_owner_failed(death.owner);
+		janitor_slot_bury(death.slot);
+		count++;
+	}
+	return count;
+}
+
+/* --- after a start of the server --- */
+
+typedef struct OpenRuns
+{
+	JanitorRunInfo *live;
+	int			live_count;
+	int64	   *ids;
+	int			count;
+	int			room;
+} OpenRuns;
+
+static void
+collect_open_run(JanitorExecution *execution, void *arg)
+{
+	OpenRuns   *open = arg;
+
+	for (int i = 0; i < open->live_count; i++)
+	{
+		if (open->live[i].execution_id == execution->id)
+			return;
+	}
+	if (open->count == open->room)
+	{
+		open->room *= 2;
+		open->ids = repalloc(open->ids, open->room * sizeof(int64));
+	}
+	open->ids[open->count++] = execution->id;
+}
+
+/* Rows that say `running` though no worker and no ring entry carries them. */
+static void
+close_open_runs(void)
+{
+	OpenRuns	open;
+
+	MemSet(&open, 0, sizeof(open));
+	open.room = 64;
+	open.ids = palloc(open.room * sizeof(int64));
+	open.live = janitor_runs(&open.live_count);
+	janitor_begin();
+	janitor_execution_scan_running(collect_open_run, &open);
+	janitor_commit(true);
+
+	for (int i = 0; i < open.count; i++)
+		close_execution(open.ids[i], JANITOR_END_NONE,
+						"the server crashed or was stopped immediately");
+}
+
+/* run_on_start; not if a missed occurrence of the job will be made up. */
+static void
+queue_start(const JanitorJob *job, TimestampTz now)
+{
+	JanitorEntry entry;
+
+	if (janitor_entry_find_key(job->name, JANITOR_KEY_STARTUP, &entry))
+		return;
+	if (job->catch_up != JANITOR_CATCH_UP_SKIP &&
+		janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry) &&
+		entry.run_at <= now)
+		return;
+	MemSet(&entry, 0, sizeof(entry));
+	entry.job_name = job->name;
+	entry.run_at = now;
+	entry.scheduled_for = DT_NOBEGIN;
+	entry.reason = JANITOR_REASON_STARTUP;
+	entry.attempt = 1;
+	entry.key = JANITOR_KEY_STARTUP;
+	janitor_entry_insert(&entry);
+}
+
+/* Jobs that need something; most do not, and are not kept in memory. */
+typedef struct Needy
+{
+	MemoryContext scratch;
+	MemoryContext keep;
+	List	   *names;
+} Needy;
+
+static bool
+needs_something(const JanitorJob *job)
+{
+	JanitorEntry entry;
+
+	if (!job->enabled)
+		return false;
+	return job->run_on_start ||
+		(job->schedule != NULL &&
+		 !janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry));
+}
+
+static void
+collect_needy(HeapTuple tuple, void *arg)
+{
+	Needy	   *needy = arg;
+	MemoryContext caller = MemoryContextSwitchTo(needy->scratch);
+	JanitorJob *job = janitor_job_from_tuple(tuple);
+
+	if (needs_something(job))
+	{
+		MemoryContextSwitchTo(needy->keep);
+		needy->names = lappend(needy->names, pstrdup(job->name));
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextReset(needy->scratch);
+}
+
+static void
+reconcile_job(const char *job_name)
+{
+	JanitorJob *job;
+	TimestampTz now = janitor_clock();
+
+	/* whoever is changing the job brings its entry into line himself */
+	if (!janitor_job_try_lock(job_name))
+		return;
+	job = janitor_job_load(job_name);
+	if (job == NULL || !job->enabled)
+		return;
+	(void) janitor_job_sync_entry(job, now, false);
+	if (job->run_on_start)
+		queue_start(job, now);
+}
+
+/* In transactions of bounded size: each job takes a lock. */
+static void
+reconcile_jobs(void)
+{
+	Needy		needy;
+	ListCell   *cell;
+	int			count = 0;
+
+	needy.keep = CurrentMemoryContext;
+	needy.names = NIL;
+	needy.scratch = AllocSetContextCreate(CurrentMemoryContext,
+										  "pg_janitor reconcile",
+										  ALLOCSET_DEFAULT_SIZES);
+	janitor_begin();
+	janitor_definition_scan(collect_needy, &needy);
+	foreach(cell, needy.names)
+	{
+		reconcile_job(lfirst(cell));
+		if (++count % JOBS_AT_ONCE == 0)
+		{
+			janitor_commit(true);
+			janitor_begin();
+		}
+	}
+	janitor_commit(false);
+	MemoryContextDelete(needy.scratch);
+}
+
+void
+janitor_reconcile(void)
+{
+	if (janitor_reconciled())
+		return;
+	close_open_runs();
+	reconcile_jobs();
+	janitor_set_reconciled();
+}

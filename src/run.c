@@ -1,0 +1,336 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.c
+ *	  The life of one run in its worker: load, execute, record.
+ *
+ * The statements, the row that says they succeeded and the entries that
+ * follow from it are one transaction: audit and effect cannot disagree.  A
+ * failure is recorded in a second one, after the abort and after the session
+ * has been reset, so that nothing the command set can keep the record from
+ * being written.  If that fails as well the ERROR leaves this file, the worker
+ * ends, and the scheduler writes the row.
+ *
+ * A run that changed nothing (it has no transaction id when its statements
+ * are done) leaves the flush of its record to the operating system: lost in a
+ * crash, the claim is lost with it or the run is found open, and there is no
+ * effect that it would have to agree with.
+ *
+ * The status comes from whoever asked for the end (the slot), never from the
+ * SQLSTATE: a run that swallowed its cancel and committed has succeeded.
+ *
+ * Memory: run_context holds everything of the run, is reset before the next,
+ * and is no child of any transaction's.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "run.h"
+
+#include "access/xact.h"
+#include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+#include "conclude.h"
+#include "definition.h"
+#include "run_sql.h"
+#include "session.h"
+#include "settings.h"
+#include "shmem.h"
+
+/* A cancel that the command swallows is repeated, and the third is final. */
+#define REPEAT_CANCEL_MS 1000
+#define CANCELS_BEFORE_END 3
+
+static MemoryContext run_context = NULL;
+static TimeoutId run_timeout;
+static TimeoutId statement_timeout;
+static volatile sig_atomic_t timeouts_fired;
+static volatile sig_atomic_t statement_timed_out;
+
+/* What a run works on; NULL job: it is gone. */
+typedef struct Work
+{
+	JanitorExecution execution;
+	JanitorJob *job;
+	JanitorRun	run;
+	TimestampTz started_at;
+	bool		misplaced;		/* it belongs to another role's worker */
+} Work;
+
+/* --- timeouts --- */
+
+static void
+cancel_self(void)
+{
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+static void
+run_timeout_handler(void)
+{
+	janitor_worker_set_end(JANITOR_END_TIMEOUT);
+	if (++timeouts_fired >= CANCELS_BEFORE_END)
+		ProcDiePending = true;
+	cancel_self();
+}
+
+static void
+statement_timeout_handler(void)
+{
+	statement_timed_out = true;
+	cancel_self();
+}
+
+void
+janitor_run_init(void)
+{
+	run_timeout = RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
+	statement_timeout = RegisterTimeout(USER_TIMEOUT,
+										statement_timeout_handler);
+	run_context = AllocSetContextCreate(TopMemoryContext, "pg_janitor run",
+										ALLOCSET_DEFAULT_SIZES);
+}
+
+/*
+ * The job's own timeout covers the whole run.  The server's statement_timeout
+ * is armed for client messages only; a command is what a message would be.
+ */
+static void
+arm_timeouts(const JanitorJob *job)
+{
+	timeouts_fired = 0;
+	statement_timed_out = false;
+	if (job->timeout > 0)
+		enable_timeout_every(run_timeout,
+							 GetCurrentTimestamp() + job->timeout,
+							 REPEAT_CANCEL_MS);
+	if (StatementTimeout > 0)
+		enable_timeout_after(statement_timeout, StatementTimeout);
+}
+
+static void
+disarm_timeouts(void)
+{
+	disable_timeout(run_timeout, false);
+	disable_timeout(statement_timeout, false);
+}
+
+/* --- success --- */
+
+/* Reads the execution and its job; in the run's transaction. */
+static bool
+load(Work *work, int64 execution_id)
+{
+	if (!janitor_execution_find(execution_id, &work->execution) ||
+		work->execution.status != JANITOR_RUNNING)
+		return false;
+	work->job = janitor_job_load(work->execution.job_name);
+	return true;
+}
+
+static void
+set_up_run(Work *work)
+{
+	JanitorRun *run = &work->run;
+
+	run->execution_id = work->execution.id;
+	run->job_name = work->execution.job_name;
+	run->command = work->job->command;
+	run->args = work->execution.args;
+	run->scheduled_for = work->execution.scheduled_for;
+	run->now = work->started_at;
+	run->records = -1;
+	run->context = run_context;
+	janitor_current_run = run;
+}
+
+/* Reasons not to begin, found at the last moment; raised as errors. */
+static void
+check_may_begin(Work *work)
+{
+	if (janitor_worker_end() != JANITOR_END_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_QUERY_CANCELED),
+				 errmsg("canceled before it began")));
+	if (work->job == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("job \"%s\" was dropped before the run began",
+						work->execution.job_name)));
+	work->misplaced = work->job->owner_oid != GetSessionUserId();
+	if (work->misplaced)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("job \"%s\" was given to another role before the run began",
+						work->execution.job_name)));
+}
+
+static void
+describe_success(const Work *work, JanitorOutcome *outcome)
+{
+	const JanitorRun *run = &work->run;
+
+	MemSet(outcome, 0, sizeof(JanitorOutcome));
+	outcome->status = JANITOR_SUCCEEDED;
+	outcome->started_at = work->started_at;
+	outcome->completed_at = GetCurrentTimestamp();
+	outcome->records = run->reported ? run->reported_records : run->records;
+	outcome->result = run->result;
+	outcome->definition_version = work->job->version;
+	outcome->pid = MyProcPid;
+}
+
+/*
+ * Everything up to and including the commit.  false: there was nothing to do,
+ * the execution had been ended by somebody else.
+ */
+static bool
+execute(Work *work, int64 execution_id)
+{
+	JanitorOutcome outcome;
+	bool		non_atomic;
+	bool		flush;
+
+	janitor_begin_run();
+	if (!load(work, execution_id))
+	{
+		janitor_commit_run(true);
+		return false;
+	}
+	check_may_begin(work);
+	set_up_run(work);
+	janitor_session_apply(work->job->settings);
+	pgstat_report_activity(STATE_RUNNING, work->run.command);
+	non_atomic = janitor_command_is_non_atomic(work->run.command);
+
+	arm_timeouts(work->job);
+	work->started_at = work->run.now = GetCurrentTimestamp();
+	janitor_run_sql(&work->run);
+	disarm_timeouts();
+	janitor_current_run = NULL;
+
+	/* whatever arrives from here on comes too late */
+	HOLD_CANCEL_INTERRUPTS();
+	flush = non_atomic || work->run.foreign ||
+		TransactionIdIsValid(GetTopTransactionIdIfAny());
+	describe_success(work, &outcome);
+	janitor_conclude(&work->execution, work->job, &outcome,
+					 JANITOR_LOSS_NONE);
+	janitor_commit_run(!flush);
+	RESUME_CANCEL_INTERRUPTS();
+	janitor_log_outcome(&work->execution, &outcome);
+	return true;
+}
+
+/* --- failure --- */
+
+static JanitorStatus
+failure_status(const Work *work, const JanitorError *error)
+{
+	switch (janitor_worker_end())
+	{
+		case JANITOR_END_CANCEL:
+		case JANITOR_END_TERMINATE:
+			return JANITOR_CANCELLED;
+		case JANITOR_END_TIMEOUT:
+			return JANITOR_TIMED_OUT;
+		case JANITOR_END_SHUTDOWN:
+			return JANITOR_INTERRUPTED;
+		case JANITOR_END_NONE:
+			break;
+	}
+	if (work->job == NULL)
+		return JANITOR_CANCELLED;
+	if (work->misplaced)
+		return JANITOR_INTERRUPTED; /* and queued again, free of charge */
+	if (error->sqlstate == ERRCODE_QUERY_CANCELED && !statement_timed_out)
+		return JANITOR_CANCELLED;	/* pg_cancel_backend() */
+	return JANITOR_FAILED;
+}
+
+static void
+describe_failure(const Work *work, const JanitorError *error,
+				 JanitorOutcome *outcome)
+{
+	MemSet(outcome, 0, sizeof(JanitorOutcome));
+	outcome->status = failure_status(work, error);
+	outcome->started_at = work->started_at;
+	outcome->completed_at = GetCurrentTimestamp();
+	outcome->records = -1;
+	outcome->sqlstate = error->sqlstate;
+	outcome->error_message = error->message;
+	outcome->pid = MyProcPid;
+	if (work->job)
+		outcome->definition_version = work->job->version;
+
+	if (outcome->status == JANITOR_TIMED_OUT)
+		outcome->error_message =
+			psprintf("canceled after its timeout of %g s",
+					 work->job->timeout / (double) USECS_PER_SEC);
+	else if (statement_timed_out && outcome->status == JANITOR_FAILED)
+		outcome->error_message =
+			psprintf("canceled after the statement_timeout of %d ms",
+					 StatementTimeout);
+	else if (outcome->status == JANITOR_INTERRUPTED)
+		outcome->detail = work->misplaced ?
+			"the job was given to another role" : "the server was shut down";
+}
+
+/* In a second transaction, from a clean session. */
+static void
+record_failure(Work *work, const JanitorError *error)
+{
+	JanitorOutcome outcome;
+
+	describe_failure(work, error, &outcome);
+	janitor_session_reset();
+	janitor_begin();
+	janitor_conclude(&work->execution, work->job, &outcome,
+					 outcome.status == JANITOR_INTERRUPTED ?
+					 JANITOR_LOSS_ORDERLY : JANITOR_LOSS_NONE);
+	janitor_commit(false);
+	janitor_log_outcome(&work->execution, &outcome);
+}
+
+void
+janitor_run_execution(int64 execution_id)
+{
+	Work	   *work;
+	JanitorError *volatile error = NULL;
+
+	MemoryContextReset(run_context);
+	MemoryContextSwitchTo(run_context);
+	work = palloc0(sizeof(Work));
+	work->execution.id = execution_id;
+	work->started_at = GetCurrentTimestamp();
+
+	PG_TRY();
+	{
+		execute(work, execution_id);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		error = janitor_catch_error(run_context);
+		janitor_current_run = NULL;
+		janitor_abort();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+
+	if (error && work->execution.job_name != NULL)
+		record_failure(work, error);
+	else if (error)
+		ereport(ERROR,
+				(errcode(error->sqlstate),
+				 errmsg("execution " INT64_FORMAT " could not be read: %s",
+						execution_id, error->message)));
+	else
+		janitor_session_reset();
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(TopMemoryContext);
+}

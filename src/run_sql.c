@@ -1,0 +1,336 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_sql.c
+ *	  Kind `sql`: the statements of a command, as the server itself would run
+ *	  them for a client that sends them in one message.
+ *
+ * Every statement goes through a portal, the only code here that does, and
+ * not through SPI: a lone VACUUM, REINDEX CONCURRENTLY or a CALL that commits
+ * must be a top-level statement, and one path for all keeps their meaning the
+ * same.  Several statements are one transaction; in them, what needs the top
+ * level raises the server's own error.
+ *
+ * Memory: parse trees live in the run's context, which outlives the commits
+ * that the statement may do.
+ *
+ * Errors, cancels and timeouts leave through ereport; the worker catches
+ * them.  Nothing here survives an abort.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "run_sql.h"
+
+#include "access/relation.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
+#include "parser/analyze.h"
+#include "tcop/cmdtag.h"
+#include "tcop/dest.h"
+#include "tcop/utility.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+
+JanitorRun *janitor_current_run = NULL;
+
+JanitorRun *
+janitor_require_run(const char *function_name)
+{
+	if (janitor_current_run == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s can only be called inside a run of a job",
+						function_name)));
+	return janitor_current_run;
+}
+
+/* --- a receiver that keeps one integer --- */
+
+/*
+ * Looks at the rows of one SELECT: how many there were and, if it was one of
+ * one integer column, its value.
+ */
+typedef struct IntegerReceiver
+{
+	DestReceiver pub;			/* must be first */
+	Oid			type;			/* of the single column, else InvalidOid */
+	int64		rows;
+	int64		value;
+	bool		is_null;
+} IntegerReceiver;
+
+static void
+integer_startup(DestReceiver *self, int operation, TupleDesc tupdesc)
+{
+	IntegerReceiver *receiver = (IntegerReceiver *) self;
+	Oid			type;
+
+	receiver->type = InvalidOid;
+	receiver->rows = 0;
+	if (tupdesc->natts != 1)
+		return;
+	type = getBaseType(TupleDescAttr(tupdesc, 0)->atttypid);
+	if (type == INT2OID || type == INT4OID || type == INT8OID)
+		receiver->type = type;
+}
+
+static bool
+integer_receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	IntegerReceiver *receiver = (IntegerReceiver *) self;
+	Datum		value;
+
+	if (receiver->rows++ > 0 || !OidIsValid(receiver->type))
+		return true;
+	value = slot_getattr(slot, 1, &receiver->is_null);
+	if (receiver->is_null)
+		return true;
+	switch (receiver->type)
+	{
+		case INT2OID:
+			receiver->value = DatumGetInt16(value);
+			break;
+		case INT4OID:
+			receiver->value = DatumGetInt32(value);
+			break;
+		default:
+			receiver->value = DatumGetInt64(value);
+	}
+	return true;
+}
+
+static void
+integer_nothing(DestReceiver *self)
+{
+}
+
+static void
+integer_receiver_init(IntegerReceiver *receiver)
+{
+	MemSet(receiver, 0, sizeof(IntegerReceiver));
+	receiver->pub.receiveSlot = integer_receive;
+	receiver->pub.rStartup = integer_startup;
+	receiver->pub.rShutdown = integer_nothing;
+	receiver->pub.rDestroy = integer_nothing;
+	receiver->pub.mydest = DestNone;
+}
+
+/* --- what kind of statement is it? --- */
+
+static void
+check_statement(const Node *statement)
+{
+	if (IsA(statement, TransactionStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("transaction control is not allowed in the command of a job"),
+				 errhint("The statements of a command are one transaction already; to commit in between, let the command be a single CALL of a procedure that commits.")));
+	if (IsA(statement, CopyStmt) &&
+		castNode(CopyStmt, statement)->filename == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("COPY from or to the client is not allowed in the command of a job"),
+				 errhint("A job has no client.")));
+}
+
+void
+janitor_command_check(const char *command)
+{
+	List	   *statements = pg_parse_query(command);
+	ListCell   *cell;
+
+	if (statements == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the command of a job must not be empty")));
+	foreach(cell, statements)
+		check_statement(lfirst_node(RawStmt, cell)->stmt);
+}
+
+/* Statements that commit by themselves when they are run alone. */
+static bool
+is_non_atomic(List *statements)
+{
+	Node	   *statement;
+
+	if (list_length(statements) != 1)
+		return false;
+	statement = linitial_node(RawStmt, statements)->stmt;
+	switch (nodeTag(statement))
+	{
+		case T_CallStmt:
+		case T_DoStmt:
+		case T_VacuumStmt:
+		case T_ReindexStmt:
+		case T_ClusterStmt:
+		case T_CreatedbStmt:
+		case T_DropdbStmt:
+		case T_AlterSystemStmt:
+		case T_CreateTableSpaceStmt:
+		case T_DropTableSpaceStmt:
+			return true;
+		case T_IndexStmt:
+			return ((IndexStmt *) statement)->concurrent;
+		case T_DropStmt:
+			return ((DropStmt *) statement)->concurrent;
+		case T_AlterTableStmt:
+			return true;		/* DETACH PARTITION CONCURRENTLY */
+		default:
+			return false;
+	}
+}
+
+bool
+janitor_command_is_non_atomic(const char *command)
+{
+	return is_non_atomic(pg_parse_query(command));
+}
+
+/* --- counting --- */
+
+static void
+count_result(JanitorRun *run, const QueryCompletion *completion,
+			 const Node *statement, const IntegerReceiver *receiver)
+{
+	bool		changes;
+
+	switch (completion->commandTag)
+	{
+		case CMDTAG_INSERT:
+		case CMDTAG_UPDATE:
+		case CMDTAG_DELETE:
+		case CMDTAG_MERGE:
+			changes = true;
+			break;
+		case CMDTAG_COPY:
+			changes = ((const CopyStmt *) statement)->is_from;
+			break;
+		default:
+			changes = false;
+	}
+
+	if (changes)
+	{
+		run->records = (run->changed ? run->records : 0) +
+			completion->nprocessed;
+		run->changed = true;
+	}
+	else if (!run->changed)
+	{
+		/* only the last statement's single integer counts */
+		bool		integer = completion->commandTag == CMDTAG_SELECT &&
+			receiver->rows == 1 && OidIsValid(receiver->type) &&
+			!receiver->is_null;
+
+		run->records = integer ? receiver->value : -1;
+	}
+}
+
+/* A commit may be left to the operating system only if nothing went out. */
+static void
+note_foreign(JanitorRun *run, List *plans)
+{
+	ListCell   *cell;
+
+	foreach(cell, plans)
+	{
+		PlannedStmt *plan = lfirst_node(PlannedStmt, cell);
+		ListCell   *relation;
+
+		foreach(relation, plan->relationOids)
+		{
+			if (get_rel_relkind(lfirst_oid(relation)) == RELKIND_FOREIGN_TABLE)
+				run->foreign = true;
+		}
+	}
+}
+
+/* --- executing --- */
+
+/* Analysis and planning of one statement; some utilities need no snapshot. */
+static List *
+plan_statement(JanitorRun *run, RawStmt *raw)
+{
+	List	   *queries;
+	List	   *plans;
+	bool		snapshot = analyze_requires_snapshot(raw);
+
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	queries = pg_analyze_and_rewrite_fixedparams(raw, run->command,
+												 NULL, 0, NULL);
+	plans = pg_plan_queries(queries, run->command,
+							CURSOR_OPT_PARALLEL_OK, NULL);
+	if (snapshot)
+		PopActiveSnapshot();
+	note_foreign(run, plans);
+	return plans;
+}
+
+static void
+execute_statement(JanitorRun *run, RawStmt *raw, bool alone)
+{
+	QueryCompletion completion;
+	IntegerReceiver receiver;
+	List	   *plans;
+	Portal		portal;
+
+	CHECK_FOR_INTERRUPTS();
+	plans = plan_statement(run, raw);
+
+	portal = CreatePortal("", true, true);
+	portal->visible = false;
+	PortalDefineQuery(portal, NULL, run->command,
+					  CreateCommandTag(raw->stmt), plans, NULL);
+	PortalStart(portal, NULL, 0, InvalidSnapshot);
+
+	InitializeQueryCompletion(&completion);
+	integer_receiver_init(&receiver);
+	(void) janitor_portal_run(portal, FETCH_ALL, alone,
+							  &receiver.pub, &receiver.pub, &completion);
+	PortalDrop(portal, false);
+
+	count_result(run, &completion, raw->stmt, &receiver);
+	CommandCounterIncrement();
+}
+
+/* What SET CONSTRAINTS ALL IMMEDIATE does, while the timeout still counts. */
+static void
+check_deferred_constraints(void)
+{
+	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
+
+	statement->constraints = NIL;
+	statement->deferred = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	AfterTriggerSetState(statement);
+	PopActiveSnapshot();
+}
+
+void
+janitor_run_sql(JanitorRun *run)
+{
+	MemoryContext caller = MemoryContextSwitchTo(run->context);
+	List	   *statements = pg_parse_query(run->command);
+	bool		alone = list_length(statements) == 1;
+	ListCell   *cell;
+
+	run->records = -1;
+	foreach(cell, statements)
+	{
+		RawStmt    *raw = lfirst_node(RawStmt, cell);
+
+		check_statement(raw->stmt);
+		execute_statement(run, raw, alone);
+		MemoryContextSwitchTo(run->context);
+	}
+	check_deferred_constraints();
+	MemoryContextSwitchTo(caller);
+}

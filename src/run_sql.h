@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_sql.h
+ *	  Kind `sql`: the statements of a command.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_RUN_SQL_H
+#define JANITOR_RUN_SQL_H
+
+#include "run.h"
+
+/*
+ * Executes run->command in the open transaction, as the session's user, and
+ * adds what it did to *run.  Deferred constraints have been checked when it
+ * returns.  A command that commits by itself (a lone CALL, DO or utility
+ * statement) returns in the transaction that it left open.  Errors pass.
+ */
+extern void janitor_run_sql(JanitorRun *run);
+
+/*
+ * May this command commit on its own?  Then an interrupted run of it is not
+ * simply repeated.  Raw parse only.
+ */
+extern bool janitor_command_is_non_atomic(const char *command);
+
+/*
+ * Refuses what no run could execute: nothing at all, transaction control,
+ * COPY from or to a client.  Raw parse only; syntax errors pass.
+ */
+extern void janitor_command_check(const char *command);
+
+#endif							/* JANITOR_RUN_SQL_H */

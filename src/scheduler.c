@@ -1,0 +1,405 @@
+/*-------------------------------------------------------------------------
+ *
+ * scheduler.c
+ *	  The main loop of a scheduler: one database's decisions.
+ *
+ * At most one per database, held to that by a session lock.  It owns all
+ * decisions about what starts, is skipped, waits and was lost; workers only
+ * carry out.  Between two looks it sleeps on its latch until the next entry
+ * is due, at most LONGEST_SLEEP (the bound on a jump of the clock); whoever
+ * touches the queue, and workers when it matters, set the latch.  It leaves
+ * when nothing has happened for pg_janitor.worker_idle_timeout and nothing is
+ * due soon, having published when the next entry is.
+ *
+ * Signals: SIGTERM sets a flag, since it has to outlive its workers in a
+ * shutdown to record what became of them; it runs no SQL but its own, all of
+ * it short.  On a shutdown nothing new starts and the runs in progress have
+ * pg_janitor.shutdown_grace.  After pg_terminate_backend it ends at once and
+ * the launcher starts another; runs in progress are not touched.
+ *
+ * An ERROR in a look rolls it back, is logged once, and the look is repeated
+ * after a second with everything read afresh.  FATAL and crash: shmem.c.
+ *
+ * Memory: scheduler_context for a cycle, reset at its start.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "bgworker.h"
+
+#include <unistd.h>
+
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/pidfile.h"
+#include "utils/timestamp.h"
+
+#include "dispatch.h"
+#include "ledger.h"
+#include "reconcile.h"
+#include "session.h"
+#include "settings.h"
+#include "shmem.h"
+
+#define LONGEST_SLEEP (60 * USECS_PER_SEC)
+#define RETRY_AFTER_ERROR (1 * USECS_PER_SEC)
+#define PREPARE_BEFORE (1 * USECS_PER_SEC)
+#define LOOK_AT_RING (200 * INT64CONST(1000))
+
+/* Key of the session lock; user locks use other values of the last field. */
+#define SCHEDULER_LOCK_CLASS 1000
+
+static volatile sig_atomic_t terminate_requested = false;
+static MemoryContext scheduler_context = NULL;
+
+/* What the loop carries from one cycle to the next. */
+typedef struct Scheduler
+{
+	uint64		generation;		/* of the last news */
+	TimestampTz look_at;		/* by janitor_clock(); DT_NOEND: when told */
+	TimestampTz prepared;		/* workers were started ahead for this time */
+	TimestampTz last_activity;
+	TimestampTz last_clock;
+	int			last_error;		/* SQLSTATE logged last; 0: none since */
+} Scheduler;
+
+static void
+terminate_handler(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	terminate_requested = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* --- being the only one --- */
+
+/*
+ * The lock belongs to the session, by the method whose session locks survive
+ * an abort.  It goes with the process.
+ */
+static bool
+lock_database(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, SCHEDULER_LOCK_CLASS);
+	return LockAcquire(&tag, ExclusiveLock, true, true) !=
+		LOCKACQUIRE_NOT_AVAIL;
+}
+
+static bool
+extension_exists(void)
+{
+	bool		exists;
+
+	janitor_begin();
+	exists = janitor_extension_exists();
+	janitor_commit(true);
+	return exists;
+}
+
+/* --- shutdown --- */
+
+/* The postmaster writes its status into line 8 before it signals anybody. */
+static bool
+server_is_stopping(void)
+{
+	FILE	   *file = AllocateFile("postmaster.pid", "r");
+	char		line[MAXPGPATH];
+	bool		stopping = false;
+
+	if (file == NULL)
+		return true;
+	for (int i = 1; i <= LOCK_FILE_LINE_PM_STATUS; i++)
+	{
+		if (fgets(line, sizeof(line), file) == NULL)
+			break;
+		if (i == LOCK_FILE_LINE_PM_STATUS)
+			stopping = strncmp(line, PM_STATUS_STOPPING,
+							   strlen(PM_STATUS_STOPPING)) == 0;
+	}
+	FreeFile(file);
+	return stopping;
+}
+
+static void
+wait_for_latch(TimestampTz until)
+{
+	static uint32 wait_event = 0;
+	long		timeout;
+
+	if (wait_event == 0)
+		wait_event = janitor_new_wait_event("JanitorSchedulerMain");
+	timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+	(void) WaitLatch(MyLatch,
+					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 timeout, wait_event);
+	ResetLatch(MyLatch);
+}
+
+/* Lets the runs in progress end, then ends them, and records what was lost. */
+static void
+wind_up(void)
+{
+	TimestampTz deadline = GetCurrentTimestamp() +
+		janitor_shutdown_grace * USECS_PER_SEC;
+
+	janitor_scheduler_set_backlog(true);	/* workers tell of each end */
+	janitor_take_back_stuck(true);
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		(void) janitor_bury_dead();
+		if (janitor_runs_in_progress() == 0)
+			return;
+		if (now >= deadline)
+		{
+			janitor_end_all(JANITOR_END_SHUTDOWN);
+			deadline = now + USECS_PER_SEC;
+		}
+		wait_for_latch(deadline);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Workers that were sent SIGTERM during a run wait for this: in a shutdown
+ * they go on, else it was pg_terminate_backend and they end.
+ */
+static void
+end_terminated_runs(void)
+{
+	int64		ids[64];
+	int			count = janitor_terminated(ids, lengthof(ids));
+
+	if (count == 0 || server_is_stopping())
+		return;
+	for (int i = 0; i < count; i++)
+		janitor_terminate_run(ids[i]);
+}
+
+/* --- one cycle --- */
+
+static void
+log_once(Scheduler *scheduler, const JanitorError *error)
+{
+	if (scheduler->last_error == error->sqlstate)
+		return;
+	scheduler->last_error = error->sqlstate;
+	ereport(LOG,
+			(errmsg("pg_janitor scheduler could not look at the queue: %s",
+					error->message),
+			 errdetail("SQLSTATE %s. It is tried again every second.",
+					   unpack_sql_state(error->sqlstate))));
+}
+
+/* The clock went back: what was due later may be due earlier again. */
+static bool
+clock_went_back(Scheduler *scheduler)
+{
+	TimestampTz now = janitor_clock();
+	bool		back = now < scheduler->last_clock;
+
+	scheduler->last_clock = now;
+	return back;
+}
+
+static void
+look(Scheduler *scheduler)
+{
+	JanitorNews news;
+	JanitorLook seen;
+
+	janitor_scheduler_news(&news);
+	if (news.leave)
+	{
+		janitor_retire_all();
+		proc_exit(0);
+	}
+	if (news.generation != scheduler->generation)
+		scheduler->last_activity = GetCurrentTimestamp();
+	scheduler->generation = news.generation;
+	if (news.everything && !extension_exists())
+	{
+		ereport(DEBUG1, (errmsg("pg_janitor is gone from this database")));
+		janitor_retire_all();
+		(void) janitor_scheduler_leave(scheduler->generation, DT_NOEND);
+		proc_exit(0);
+	}
+	if (clock_went_back(scheduler))
+		news.due = DT_NOBEGIN;
+
+	do
+	{
+		(void) janitor_bury_dead();
+		end_terminated_runs();
+		janitor_take_back_stuck(false);
+		janitor_dispatch(news.due, news.everything, &seen);
+		news.due = DT_NOEND;
+		news.everything = false;
+		if (seen.claimed > 0)
+			scheduler->last_activity = GetCurrentTimestamp();
+		CHECK_FOR_INTERRUPTS();
+	} while (seen.more && !terminate_requested);
+
+	scheduler->look_at = seen.look_at;
+	scheduler->last_error = 0;
+}
+
+static void
+look_safely(Scheduler *scheduler)
+{
+	PG_TRY();
+	{
+		look(scheduler);
+	}
+	PG_CATCH();
+	{
+		JanitorError *error;
+
+		HOLD_INTERRUPTS();
+		error = janitor_catch_error(scheduler_context);
+		janitor_abort();
+		janitor_dispatch_reset();
+		log_once(scheduler, error);
+		scheduler->look_at = janitor_clock() + RETRY_AFTER_ERROR;
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+}
+
+/* --- between cycles --- */
+
+/*
+ * Shortly before something is due, see to it that a worker is there.  Returns
+ * until when to sleep, on the real clock.
+ */
+static TimestampTz
+sleep_until(Scheduler *scheduler)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz until = now + LONGEST_SLEEP;
+	TimestampTz oldest;
+
+	if (scheduler->look_at != DT_NOEND)
+	{
+		TimestampTz look_at = scheduler->look_at -
+			janitor_debug_clock_offset * USECS_PER_SEC;
+
+		if (scheduler->prepared != scheduler->look_at)
+		{
+			if (look_at - PREPARE_BEFORE <= now)
+			{
+				scheduler->prepared = scheduler->look_at;
+				janitor_prepare_workers(scheduler->look_at);
+			}
+			else
+				look_at -= PREPARE_BEFORE;
+		}
+		until = Min(until, look_at);
+	}
+	if (janitor_ring_oldest(&oldest))
+		until = Min(until, Max(oldest, now) + LOOK_AT_RING);
+	return until;
+}
+
+static bool
+may_leave(const Scheduler *scheduler)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		idle = janitor_worker_idle_timeout * USECS_PER_SEC;
+
+	return now - scheduler->last_activity >= idle &&
+		(scheduler->look_at == DT_NOEND ||
+		 scheduler->look_at > janitor_clock() + idle) &&
+		janitor_runs_in_progress() == 0;
+}
+
+static void
+reload_if_asked(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+static void
+set_up(Oid database)
+{
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGTERM, terminate_handler);
+	BackgroundWorkerUnblockSignals();
+	janitor_connect_scheduler(database);
+	janitor_session_pin();
+	if (!lock_database() || !janitor_scheduler_attach())
+		proc_exit(0);
+	scheduler_context = AllocSetContextCreate(TopMemoryContext,
+											  "pg_janitor scheduler",
+											  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(scheduler_context);
+	janitor_dispatch_reset();
+}
+
+/* Leaves at once where there is nothing to do for it. */
+static void
+leave_unless_needed(Scheduler *scheduler)
+{
+	JanitorNews news;
+
+	janitor_scheduler_news(&news);
+	scheduler->generation = news.generation;
+	if (janitor_enabled && extension_exists())
+		return;
+	if (janitor_scheduler_leave(news.generation, DT_NOEND))
+		proc_exit(0);
+	proc_exit(1);				/* something was told meanwhile: once more */
+}
+
+void
+janitor_scheduler_main(Datum argument)
+{
+	Scheduler	scheduler;
+
+	MemSet(&scheduler, 0, sizeof(scheduler));
+	scheduler.prepared = DT_NOBEGIN;
+	set_up(janitor_scheduler_argument(argument));
+	leave_unless_needed(&scheduler);
+	janitor_reconcile();
+	scheduler.last_activity = GetCurrentTimestamp();
+	scheduler.last_clock = janitor_clock();
+
+	/* the first look reads everything */
+	janitor_wake_now(MyDatabaseId);
+
+	for (;;)
+	{
+		MemoryContextReset(scheduler_context);
+		MemoryContextSwitchTo(scheduler_context);
+		CHECK_FOR_INTERRUPTS();
+		reload_if_asked();
+		if (terminate_requested)
+		{
+			if (server_is_stopping())
+				wind_up();
+			proc_exit(1);
+		}
+		if (!janitor_enabled)
+			leave_unless_needed(&scheduler);
+		look_safely(&scheduler);
+		if (may_leave(&scheduler) &&
+			janitor_scheduler_leave(scheduler.generation, scheduler.look_at))
+			proc_exit(0);
+		wait_for_latch(sleep_until(&scheduler));
+	}
+}

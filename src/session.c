@@ -1,0 +1,232 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.c
+ *	  Transaction brackets, session reset, errors as data.
+ *
+ * The only file that begins, commits or aborts transactions.  Runs in the
+ * scheduler and the workers.
+ *
+ * Memory: beginning a transaction switches to its context and committing
+ * leaves it for TopMemoryContext (up to 17) or for the context before (18).
+ * The functions here put back the context that was current, whatever the
+ * version, so a caller's pallocs live where its own code says.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "session.h"
+
+#include "commands/async.h"
+#include "commands/discard.h"
+#include "jit/jit.h"
+#include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/portal.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+static int	saved_synchronous_commit = -1;
+
+/* Begins with a fresh now(); without this it would stay at an old one. */
+static void
+start_transaction(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	MemoryContextSwitchTo(caller);
+}
+
+/*
+ * synchronous_commit is read at the commit only; it is set for that moment
+ * and put back, also (in janitor_abort) when the commit fails.
+ */
+static void
+restore_synchronous_commit(void)
+{
+	if (saved_synchronous_commit >= 0)
+		synchronous_commit = saved_synchronous_commit;
+	saved_synchronous_commit = -1;
+}
+
+/* Statistics go out only between transactions. */
+static void
+commit_transaction(bool asynchronously)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	if (asynchronously)
+	{
+		saved_synchronous_commit = synchronous_commit;
+		synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
+	}
+	CommitTransactionCommand();
+	restore_synchronous_commit();
+	MemoryContextSwitchTo(caller);
+	pgstat_report_stat(false);
+}
+
+void
+janitor_begin(void)
+{
+	start_transaction();
+
+	/* the owner's own defaults must not keep us from writing a record */
+	XactReadOnly = false;
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactDeferrable = false;
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+janitor_commit(bool asynchronously)
+{
+	PopActiveSnapshot();
+	commit_transaction(asynchronously);
+}
+
+void
+janitor_abort(void)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	HOLD_INTERRUPTS();
+	disable_all_timeouts(false);
+	QueryCancelPending = false;
+	AbortOutOfAnyTransaction();
+	PortalErrorCleanup();
+	jit_reset_after_error();
+	restore_synchronous_commit();
+	MemoryContextSwitchTo(caller);
+	RESUME_INTERRUPTS();
+	pgstat_report_stat(false);
+}
+
+void
+janitor_begin_run(void)
+{
+	start_transaction();
+}
+
+void
+janitor_commit_run(bool asynchronously)
+{
+	commit_transaction(asynchronously);
+}
+
+JanitorError *
+janitor_catch_error(MemoryContext context)
+{
+	JanitorError *error;
+	ErrorData  *data;
+
+	MemoryContextSwitchTo(context);
+	data = CopyErrorData();
+	FlushErrorState();
+	error = palloc(sizeof(JanitorError));
+	error->sqlstate = data->sqlerrcode;
+	error->message = pstrdup(data->message ? data->message : "");
+	FreeErrorData(data);
+	return error;
+}
+
+/*
+ * What DISCARD ALL does.  Run by itself, in its own transaction, after every
+ * run; temporary tables are the only part that writes.
+ */
+void
+janitor_session_reset(void)
+{
+	DiscardStmt statement;
+
+	MemSet(&statement, 0, sizeof(statement));
+	statement.type = T_DiscardStmt;
+	statement.target = DISCARD_ALL;
+
+	start_transaction();
+	DiscardCommand(&statement, true);
+	commit_transaction(true);
+}
+
+static void
+apply_setting(const char *name, const char *value)
+{
+	(void) set_config_option(name, value,
+							 superuser() ? PGC_SUSET : PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+}
+
+void
+janitor_session_apply(Jsonb *settings)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *name = NULL;
+
+	iterator = JsonbIteratorInit(&settings->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+		{
+			char	   *text = NULL;
+
+			switch (value.type)
+			{
+				case jbvString:
+					text = pnstrdup(value.val.string.val,
+									value.val.string.len);
+					break;
+				case jbvBool:
+					text = pstrdup(value.val.boolean ? "on" : "off");
+					break;
+				case jbvNumeric:
+					text = DatumGetCString(DirectFunctionCall1(numeric_out,
+															   NumericGetDatum(value.val.numeric)));
+					break;
+				default:
+					break;		/* refused when the job was defined */
+			}
+			if (text)
+				apply_setting(name, text);
+		}
+	}
+}
+
+static void
+pin(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+void
+janitor_session_pin(void)
+{
+	pin("search_path", "pg_catalog, pg_temp");
+	pin("lock_timeout", "1s");
+	pin("statement_timeout", "0");
+	pin("default_transaction_isolation", "read committed");
+	pin("default_transaction_read_only", "off");
+	pin("default_transaction_deferrable", "off");
+	pin("idle_in_transaction_session_timeout", "0");
+	pin("row_security", "off");
+	pin("jit", "off");
+}
+
+void
+janitor_prevent_misuse(const char *function_name)
+{
+	PreventCommandIfReadOnly(function_name);
+	PreventCommandDuringRecovery(function_name);
+	PreventCommandIfParallelMode(function_name);
+}

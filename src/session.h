@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.h
+ *	  Transaction brackets, session reset, errors as data.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_SESSION_H
+#define JANITOR_SESSION_H
+
+#include "compat.h"
+
+#include "utils/jsonb.h"
+#include "utils/palloc.h"
+
+/* An error that was caught, copied out of ErrorContext. */
+typedef struct JanitorError
+{
+	int			sqlstate;
+	char	   *message;		/* primary message only */
+} JanitorError;
+
+/*
+ * Begins a transaction of pg_janitor's own: read committed, read-write, a
+ * fresh statement timestamp, an active snapshot.  The memory context that was
+ * current stays current.
+ */
+extern void janitor_begin(void);
+
+/* Commits it; asynchronously if asked.  The context stays current. */
+extern void janitor_commit(bool asynchronously);
+
+/* After a caught ERROR: rolls back whatever is open.  Likewise. */
+extern void janitor_abort(void);
+
+/*
+ * In PG_CATCH, before janitor_abort(): the error as data in `context`, which
+ * becomes current; the error state is cleared.
+ */
+extern JanitorError *janitor_catch_error(MemoryContext context);
+
+/*
+ * The same for a job's own statements, with the session's settings for
+ * isolation and read-only as the owner has them.  No snapshot is pushed.
+ */
+extern void janitor_begin_run(void);
+extern void janitor_commit_run(bool asynchronously);
+
+/*
+ * Puts the session back as it was after connecting: settings, role, temporary
+ * tables, prepared statements, cursors, advisory locks.  Outside a
+ * transaction; on error the process should end.
+ */
+extern void janitor_session_reset(void);
+
+/* Applies a job's settings, {"name": "value", ...}; inside a transaction. */
+extern void janitor_session_apply(Jsonb *settings);
+
+/* Settings that the scheduler pins after connecting. */
+extern void janitor_session_pin(void);
+
+/* First in every function that changes something. */
+extern void janitor_prevent_misuse(const char *function_name);
+
+#endif							/* JANITOR_SESSION_H */

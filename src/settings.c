@@ -1,0 +1,87 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.c
+ *	  The settings pg_janitor.*, and the clock they can shift.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "settings.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+bool		janitor_enabled = true;
+int			janitor_max_workers = 4;
+int			janitor_worker_idle_timeout = 90;
+int			janitor_shutdown_grace = 10;
+int			janitor_log_runs = JANITOR_LOG_FAILURES;
+bool		janitor_allow_superuser_jobs = true;
+int			janitor_debug_clock_offset = 0;
+
+static const struct config_enum_entry log_runs_options[] = {
+	{"none", JANITOR_LOG_NONE, false},
+	{"failures", JANITOR_LOG_FAILURES, false},
+	{"all", JANITOR_LOG_ALL, false},
+	{NULL, 0, false}
+};
+
+static void
+define_switches(void)
+{
+	DefineCustomBoolVariable("pg_janitor.enabled",
+							 "Lets jobs run.",
+							 "Off: nothing starts; triggers wait. Can be set for one database with ALTER DATABASE.",
+							 &janitor_enabled, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pg_janitor.allow_superuser_jobs",
+							 "Allows jobs to be defined that run as a superuser.",
+							 NULL,
+							 &janitor_allow_superuser_jobs, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable("pg_janitor.log_runs",
+							 "Which ends of runs go to the server log.",
+							 "Every run is recorded in job_execution whatever this says.",
+							 &janitor_log_runs, JANITOR_LOG_FAILURES,
+							 log_runs_options,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
+void
+janitor_define_settings(void)
+{
+	define_switches();
+	DefineCustomIntVariable("pg_janitor.max_workers",
+							"Worker processes that run jobs, in the whole cluster.",
+							"They come out of max_worker_processes, as do one launcher and one scheduler for each active database.",
+							&janitor_max_workers, 4, 1, 1024,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_janitor.worker_idle_timeout",
+							"How long a worker or scheduler with nothing to do stays.",
+							NULL,
+							&janitor_worker_idle_timeout, 90, 1, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_janitor.shutdown_grace",
+							"How long runs in progress may go on in a fast shutdown.",
+							NULL,
+							&janitor_shutdown_grace, 10, 0, 86400,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("pg_janitor.debug_clock_offset",
+							"Shifts the clock that decides what is due, for tests.",
+							"Never the recorded start and end of a run.",
+							&janitor_debug_clock_offset, 0,
+							INT_MIN, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_S | GUC_NOT_IN_SAMPLE,
+							NULL, NULL, NULL);
+	MarkGUCPrefixReserved("pg_janitor");
+}
+
+TimestampTz
+janitor_clock(void)
+{
+	return GetCurrentTimestamp() +
+		janitor_debug_clock_offset * USECS_PER_SEC;
+}

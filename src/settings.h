@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  The settings pg_janitor.*, and the clock they can shift.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_SETTINGS_H
+#define JANITOR_SETTINGS_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+
+typedef enum JanitorLogRuns
+{
+	JANITOR_LOG_NONE,
+	JANITOR_LOG_FAILURES,
+	JANITOR_LOG_ALL
+} JanitorLogRuns;
+
+extern bool janitor_enabled;
+extern int	janitor_max_workers;
+extern int	janitor_worker_idle_timeout;	/* seconds */
+extern int	janitor_shutdown_grace; /* seconds */
+extern int	janitor_log_runs;	/* JanitorLogRuns */
+extern bool janitor_allow_superuser_jobs;
+extern int	janitor_debug_clock_offset; /* seconds */
+
+/* Defines them; from _PG_init. */
+extern void janitor_define_settings(void);
+
+/*
+ * The scheduler's clock: now, shifted by pg_janitor.debug_clock_offset.  What
+ * is due is read off this clock; what is recorded as having happened (started
+ * and completed times) is read off the real one.
+ */
+extern TimestampTz janitor_clock(void);
+
+#endif							/* JANITOR_SETTINGS_H */

@@ -1,0 +1,587 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *	  Shared memory: which database has something due when, and who is told.
+ *
+ * Every transaction that touches job_queue or job_definition ends by raising
+ * its database's generation and lowering its next_due (janitor_wake_at_end),
+ * then sets the latch of the scheduler or, where there is none, of the
+ * launcher.  It does so after an abort as well: the scheduler may have passed
+ * over rows that the transaction held locked.  A scheduler may leave only
+ * while the generation is the one it read before its last look, so nothing
+ * told to it can be lost between that look and its end.
+ *
+ * A crash of any backend re-initialises all of this; the launcher then probes
+ * every database once, which finds whatever the tables say.
+ *
+ * Places for worker processes and the ring of claimed runs are in crew.c.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shmem_internal.h"
+
+#include "access/xact.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+#include "settings.h"
+
+/* A scheduler is started this long before the first entry is due. */
+#define START_EARLY (1 * USECS_PER_SEC)
+
+/* A scheduler that ended is not started again sooner than this. */
+#define START_INTERVAL (1 * USECS_PER_SEC)
+
+JanitorShared *janitor_shared = NULL;
+
+static shmem_request_hook_type previous_request_hook = NULL;
+static shmem_startup_hook_type previous_startup_hook = NULL;
+
+/* What this process's transaction will tell when it ends. */
+static struct
+{
+	bool		registered;		/* the callback, once per process */
+	bool		touched;		/* anything at all */
+	bool		everything;
+	bool		databases;		/* pg_database changed */
+	bool		roles;			/* roles, their settings or rights changed */
+	TimestampTz due;
+}			pending;
+
+/* --- set-up --- */
+
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(JanitorShared, slots),
+					mul_size(max_worker_processes, sizeof(JanitorSlot)));
+}
+
+static void
+request_shared_memory(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("pg_janitor", 1);
+}
+
+static void
+start_shared_memory(void)
+{
+	bool		found;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+
+	janitor_shared = NULL;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	janitor_shared = ShmemInitStruct("pg_janitor", shared_size(), &found);
+	if (!found)
+	{
+		MemSet(janitor_shared, 0, shared_size());
+		janitor_shared->lock = &GetNamedLWLockTranche("pg_janitor")->lock;
+		janitor_shared->slot_count = max_worker_processes;
+		ConditionVariableInit(&janitor_shared->run_ended);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* From _PG_init, while shared_preload_libraries are loaded. */
+void
+janitor_shmem_install(void)
+{
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shared_memory;
+}
+
+bool
+janitor_shmem_available(void)
+{
+	return janitor_shared != NULL;
+}
+
+void
+janitor_shmem_require(void)
+{
+	if (janitor_shared == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_janitor is not loaded: no job can run"),
+				 errhint("Add pg_janitor to shared_preload_libraries and restart the server.")));
+}
+
+/* --- processes and databases; the lock is held --- */
+
+void
+janitor_process_set(JanitorProcess *process)
+{
+	process->proc_number = janitor_my_proc_number();
+	process->pid = MyProcPid;
+}
+
+void
+janitor_wake_process(const JanitorProcess *process)
+{
+	if (process->pid != 0)
+		SetLatch(&janitor_proc(process->proc_number)->procLatch);
+}
+
+void
+janitor_wake_database(JanitorDatabase *database)
+{
+	if (database->scheduler.pid != 0)
+		janitor_wake_process(&database->scheduler);
+	else
+		janitor_wake_process(&janitor_shared->launcher);
+}
+
+JanitorDatabase *
+janitor_database_entry(Oid oid, bool create)
+{
+	JanitorDatabase *vacant = NULL;
+
+	Assert(LWLockHeldByMe(janitor_shared->lock));
+
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		JanitorDatabase *database = &janitor_shared->databases[i];
+
+		if (database->oid == oid)
+			return database;
+		if (database->oid == InvalidOid)
+		{
+			vacant = database;
+			break;				/* places are filled from the front */
+		}
+	}
+	if (vacant == NULL || !create)
+		return NULL;
+
+	MemSet(vacant, 0, sizeof(JanitorDatabase));
+	vacant->oid = oid;
+	vacant->next_due = DT_NOEND;
+	vacant->short_run = USECS_PER_SEC;
+	return vacant;
+}
+
+JanitorDatabase *
+janitor_my_database(void)
+{
+	return janitor_database_entry(MyDatabaseId, true);
+}
+
+/* Tells a database's scheduler; the lock is held. */
+static void
+tell(JanitorDatabase *database, TimestampTz due, bool everything)
+{
+	database->generation++;
+	database->next_due = Min(database->next_due, due);
+	database->everything |= everything;
+	janitor_wake_database(database);
+}
+
+/* --- telling at the end of a transaction --- */
+
+/*
+ * Runs after the point of no return: takes the lock, writes, sets a latch;
+ * nothing that can fail.
+ */
+static void
+tell_at_end(XactEvent event, void *arg)
+{
+	JanitorDatabase *database;
+
+	if (!pending.touched)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			break;
+		case XACT_EVENT_PREPARE:
+			/* COMMIT PREPARED tells, by the utility hook */
+			janitor_wake_forget();
+			return;
+		default:
+			return;
+	}
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_my_database();
+	if (database)
+		tell(database, pending.due, pending.everything);
+	if (pending.databases)
+	{
+		janitor_shared->rescan = true;
+		janitor_wake_process(&janitor_shared->launcher);
+	}
+	LWLockRelease(janitor_shared->lock);
+	if (pending.roles)
+		janitor_retire_everybody();
+
+	/* a cancelled waiting run counts as ended */
+	ConditionVariableBroadcast(&janitor_shared->run_ended);
+	janitor_wake_forget();
+}
+
+void
+janitor_wake_at_end(TimestampTz run_at)
+{
+	if (janitor_shared == NULL)
+		return;
+	if (!pending.registered)
+	{
+		RegisterXactCallback(tell_at_end, NULL);
+		pending.registered = true;
+	}
+	if (!pending.touched)
+		pending.due = DT_NOEND;
+	pending.touched = true;
+	pending.due = Min(pending.due, run_at);
+}
+
+void
+janitor_wake_all_at_end(void)
+{
+	janitor_wake_at_end(DT_NOEND);
+	pending.everything = true;
+}
+
+void
+janitor_databases_changed_at_end(void)
+{
+	janitor_wake_at_end(DT_NOEND);
+	pending.databases = true;
+}
+
+void
+janitor_roles_changed_at_end(void)
+{
+	janitor_wake_all_at_end();
+	pending.roles = true;
+}
+
+/* Forgets what the scheduler's own transaction would tell itself. */
+void
+janitor_wake_forget(void)
+{
+	pending.touched = pending.everything = false;
+	pending.databases = pending.roles = false;
+}
+
+void
+janitor_wake_now(Oid oid)
+{
+	JanitorDatabase *database;
+
+	if (janitor_shared == NULL)
+		return;
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_database_entry(oid, true);
+	if (database)
+		tell(database, DT_NOBEGIN, true);
+	LWLockRelease(janitor_shared->lock);
+}
+
+/* --- the launcher --- */
+
+static void
+launcher_exit(int code, Datum arg)
+{
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_shared->launcher.pid = 0;
+	LWLockRelease(janitor_shared->lock);
+}
+
+void
+janitor_launcher_attach(void)
+{
+	before_shmem_exit(launcher_exit, (Datum) 0);
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_process_set(&janitor_shared->launcher);
+	janitor_shared->rescan = true;
+
+	/* schedulers that an earlier launcher registered and that never came */
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+		janitor_shared->databases[i].starting = false;
+	LWLockRelease(janitor_shared->lock);
+}
+
+bool
+janitor_launcher_take_rescan(void)
+{
+	bool		rescan;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	rescan = janitor_shared->rescan;
+	janitor_shared->rescan = false;
+	LWLockRelease(janitor_shared->lock);
+	return rescan;
+}
+
+static bool
+oid_listed(Oid oid, const Oid *oids, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (oids[i] == oid)
+			return true;
+	}
+	return false;
+}
+
+/* Frees a place and closes the gap, since places are filled from the front. */
+static void
+forget_database(int place)
+{
+	int			last = place;
+
+	while (last + 1 < JANITOR_MAX_DATABASES &&
+		   OidIsValid(janitor_shared->databases[last + 1].oid))
+		last++;
+	janitor_shared->databases[place] = janitor_shared->databases[last];
+	janitor_shared->databases[last].oid = InvalidOid;
+	janitor_shared->databases[last].scheduler.pid = 0;
+}
+
+void
+janitor_databases_set(const Oid *oids, int count)
+{
+	int			unplaced = 0;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < JANITOR_MAX_DATABASES;)
+	{
+		JanitorDatabase *database = &janitor_shared->databases[i];
+
+		if (OidIsValid(database->oid) && database->scheduler.pid == 0 &&
+			!oid_listed(database->oid, oids, count))
+			forget_database(i);
+		else
+			i++;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		JanitorDatabase *database = janitor_database_entry(oids[i], false);
+
+		if (database == NULL)
+		{
+			database = janitor_database_entry(oids[i], true);
+			if (database)
+				database->next_due = DT_NOBEGIN;	/* probe it */
+			else
+				unplaced++;
+		}
+	}
+	LWLockRelease(janitor_shared->lock);
+
+	if (unplaced > 0)
+		ereport(LOG,
+				(errmsg("pg_janitor serves at most %d databases; %d more are left out",
+						JANITOR_MAX_DATABASES, unplaced)));
+}
+
+Oid
+janitor_database_to_start(TimestampTz now, TimestampTz *wake_at)
+{
+	Oid			found = InvalidOid;
+
+	*wake_at = DT_NOEND;
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		JanitorDatabase *database = &janitor_shared->databases[i];
+		TimestampTz start_at;
+
+		if (!OidIsValid(database->oid))
+			break;
+		if (database->scheduler.pid != 0 || database->starting ||
+			database->next_due == DT_NOEND)
+			continue;
+		start_at = database->next_due;
+		if (start_at != DT_NOBEGIN)
+			start_at -= START_EARLY +
+				janitor_debug_clock_offset * USECS_PER_SEC;
+
+		/*
+		 * A failed start or a crash of the scheduler is not repeated at once;
+		 * a scheduler that left in good order may come back at once.
+		 */
+		if (database->last_start != 0)
+			start_at = Max(start_at, database->last_start + START_INTERVAL);
+		start_at = Max(start_at, database->leave_until);
+		if (start_at <= now)
+		{
+			database->starting = true;
+			database->last_start = now;
+			found = database->oid;
+			break;
+		}
+		*wake_at = Min(*wake_at, start_at);
+	}
+	LWLockRelease(janitor_shared->lock);
+	return found;
+}
+
+void
+janitor_database_start_failed(Oid oid)
+{
+	JanitorDatabase *database;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_database_entry(oid, false);
+	if (database)
+		database->starting = false;
+	LWLockRelease(janitor_shared->lock);
+}
+
+bool
+janitor_scheduler_alive(Oid oid)
+{
+	JanitorDatabase *database;
+	bool		alive;
+
+	LWLockAcquire(janitor_shared->lock, LW_SHARED);
+	database = janitor_database_entry(oid, false);
+	alive = database && database->scheduler.pid != 0;
+	LWLockRelease(janitor_shared->lock);
+	return alive;
+}
+
+/* --- the scheduler --- */
+
+/*
+ * Whatever ended it, the database is due for another look, unless it has
+ * published when the next one is.
+ */
+static void
+scheduler_exit(int code, Datum arg)
+{
+	JanitorDatabase *database;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_my_database();
+	if (database && database->scheduler.pid == MyProcPid)
+	{
+		database->scheduler.pid = 0;
+		database->wants_worker = database->backlog = false;
+		database->next_due = DT_NOBEGIN;
+		database->everything = true;
+		janitor_wake_process(&janitor_shared->launcher);
+	}
+	LWLockRelease(janitor_shared->lock);
+}
+
+bool
+janitor_scheduler_attach(void)
+{
+	JanitorDatabase *database;
+	bool		attached = false;
+
+	before_shmem_exit(scheduler_exit, (Datum) 0);
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_my_database();
+	if (database && database->scheduler.pid == 0)
+	{
+		janitor_process_set(&database->scheduler);
+		database->starting = false;
+		attached = true;
+	}
+	LWLockRelease(janitor_shared->lock);
+	return attached;
+}
+
+void
+janitor_scheduler_news(JanitorNews *news)
+{
+	JanitorDatabase *database;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_my_database();
+	news->generation = database->generation;
+	news->due = database->next_due;
+	news->everything = database->everything;
+	news->leave = database->leave_until > GetCurrentTimestamp();
+	database->next_due = DT_NOEND;
+	database->everything = false;
+	LWLockRelease(janitor_shared->lock);
+}
+
+bool
+janitor_scheduler_leave(uint64 generation, TimestampTz next_due)
+{
+	JanitorDatabase *database;
+	bool		left = false;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_my_database();
+	if (database->generation == generation)
+	{
+		database->scheduler.pid = 0;
+		database->wants_worker = database->backlog = false;
+		database->next_due = next_due;
+		database->last_start = 0;	/* left in good order */
+		janitor_wake_process(&janitor_shared->launcher);
+		left = true;
+	}
+	LWLockRelease(janitor_shared->lock);
+	return left;
+}
+
+bool
+janitor_reconciled(void)
+{
+	bool		reconciled;
+
+	LWLockAcquire(janitor_shared->lock, LW_SHARED);
+	reconciled = janitor_my_database()->reconciled;
+	LWLockRelease(janitor_shared->lock);
+	return reconciled;
+}
+
+void
+janitor_set_reconciled(void)
+{
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_my_database()->reconciled = true;
+	LWLockRelease(janitor_shared->lock);
+}
+
+void
+janitor_scheduler_set_backlog(bool backlog)
+{
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_my_database()->backlog = backlog;
+	LWLockRelease(janitor_shared->lock);
+}
+
+/* --- waiting for the end of a run --- */
+
+static uint32 wait_event_run_end = 0;
+
+void
+janitor_run_wait_prepare(void)
+{
+	if (wait_event_run_end == 0)
+		wait_event_run_end = janitor_new_wait_event("JanitorRunEnd");
+	ConditionVariablePrepareToSleep(&janitor_shared->run_ended);
+}
+
+bool
+janitor_run_wait_sleep(long timeout_ms)
+{
+	return ConditionVariableTimedSleep(&janitor_shared->run_ended, timeout_ms,
+									   wait_event_run_end);
+}
+
+void
+janitor_run_wait_done(void)
+{
+	ConditionVariableCancelSleep();
+}

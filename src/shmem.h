@@ -1,0 +1,237 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  What the processes of pg_janitor tell each other: which database has
+ *	  something due when, which worker runs what, what is ready to be run.
+ *
+ * See shmem.c for the locking.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_SHMEM_H
+#define JANITOR_SHMEM_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+
+/* Databases that can have pg_janitor at the same time. */
+#define JANITOR_MAX_DATABASES 1024
+
+/* Runs that are claimed and wait for the worker that takes them. */
+#define JANITOR_RING_SIZE 512
+
+/* --- set-up, and whether there is anything --- */
+
+extern void janitor_shmem_install(void);
+
+/* Was the library preloaded, so that the processes exist? */
+extern bool janitor_shmem_available(void);
+
+/* ERROR 55000 with the setting to add, unless available. */
+extern void janitor_shmem_require(void);
+
+/* --- telling the scheduler, from any backend --- */
+
+/*
+ * The current transaction touches something that the scheduler must look at
+ * no later than run_at.  Told at the end of the transaction, commit or abort.
+ */
+extern void janitor_wake_at_end(TimestampTz run_at);
+
+/* Likewise, and it must look at everything again (definitions, roles). */
+extern void janitor_wake_all_at_end(void);
+
+/* Takes that back: the transaction is the scheduler's own. */
+extern void janitor_wake_forget(void);
+
+/* The same at once, for a database; from the hooks. */
+extern void janitor_wake_now(Oid database);
+
+/* The launcher looks for new and dropped databases. */
+extern void janitor_databases_changed_at_end(void);
+
+/* Workers connected before the change leave after their run. */
+extern void janitor_roles_changed_at_end(void);
+
+/* --- runs in progress, as other sessions see them --- */
+
+typedef enum JanitorEnd
+{
+	JANITOR_END_NONE,
+	JANITOR_END_CANCEL,			/* job_cancel */
+	JANITOR_END_TIMEOUT,		/* the job's own timeout */
+	JANITOR_END_TERMINATE,		/* pg_terminate_backend */
+	JANITOR_END_SHUTDOWN		/* the server is going down */
+} JanitorEnd;
+
+typedef struct JanitorRunInfo
+{
+	int64		execution_id;	/* 0: the worker is idle */
+	uint64		job_hash;
+	Oid			database;
+	Oid			owner;
+	int			pid;			/* 0: claimed, no worker has taken it yet */
+	TimestampTz started_at;
+} JanitorRunInfo;
+
+/*
+ * Copies what runs in this database, worker by worker, then what is claimed
+ * and waits in the ring; palloc'd.
+ */
+extern JanitorRunInfo *janitor_runs(int *count);
+
+/*
+ * Asks the worker that runs this execution to end it.  false: no worker runs
+ * it (any more).  Never reaches another run of the same worker.
+ */
+extern bool janitor_run_end(int64 execution_id, JanitorEnd why);
+
+/* Waiting for the end of a run: prepare, { test, sleep }, done. */
+extern void janitor_run_wait_prepare(void);
+extern bool janitor_run_wait_sleep(long timeout_ms);	/* true: timed out */
+extern void janitor_run_wait_done(void);
+
+/* --- the launcher's side --- */
+
+extern void janitor_launcher_attach(void);
+
+/* Has somebody asked for a look at pg_database since the last call? */
+extern bool janitor_launcher_take_rescan(void);
+
+/* Makes the table of databases agree with these OIDs; new ones are due now. */
+extern void janitor_databases_set(const Oid *oids, int count);
+
+/*
+ * The next database whose scheduler is to be started, marked as starting; or
+ * InvalidOid, and *wake_at is when there will be one (DT_NOEND: never).
+ */
+extern Oid	janitor_database_to_start(TimestampTz now, TimestampTz *wake_at);
+
+/* Its process could not be registered, or ended: may be started again. */
+extern void janitor_database_start_failed(Oid database);
+
+/* Any scheduler that left since: nothing of it lingers. */
+extern bool janitor_scheduler_alive(Oid database);
+
+/* --- the scheduler's side; all for MyDatabaseId --- */
+
+/* false: this database has a live scheduler already. */
+extern bool janitor_scheduler_attach(void);
+
+/* What has been told since the last call. */
+typedef struct JanitorNews
+{
+	uint64		generation;		/* to be given back on leaving */
+	TimestampTz due;			/* look at entries from this run_at on;
+								 * DT_NOEND: no entry was touched */
+	bool		everything;		/* definitions changed */
+	bool		leave;			/* the database is wanted free of us */
+} JanitorNews;
+extern void janitor_scheduler_news(JanitorNews *news);
+
+/*
+ * Publishes when the next entry is due and detaches, unless something was
+ * told since the news of that generation: then false.
+ */
+extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due);
+
+/* Has a scheduler closed what the last crash left open, since the start? */
+extern bool janitor_reconciled(void);
+extern void janitor_set_reconciled(void);
+
+/* Entries are due that could not be started: workers tell us of each end. */
+extern void janitor_scheduler_set_backlog(bool backlog);
+
+/* Workers of one owner, and how many runs the ring may hold ahead of them. */
+typedef struct JanitorCrew
+{
+	int			starting;
+	int			idle;
+	int			running;
+	int			ready;			/* in the ring */
+} JanitorCrew;
+extern void janitor_crew(Oid owner, JanitorCrew *crew);
+
+/* Room for claimed runs beyond the idle workers, by how short runs are. */
+extern int	janitor_run_ahead(int workers);
+
+/* A place for a new worker; -1: max_workers is reached. */
+extern int	janitor_slot_reserve(Oid owner, uint32 *serial);
+extern void janitor_slot_cancel(int slot, uint32 serial);
+
+/* Asks for a place: some other worker of ours or another's will give way. */
+extern void janitor_slot_want(Oid owner);
+extern void janitor_slot_want_nothing(void);
+
+/* Is the worker that was to start in this slot still on its way? */
+extern bool janitor_slot_starting(int slot, uint32 serial);
+
+/* Hands a claimed run to the workers of its owner; false: the ring is full. */
+extern bool janitor_ring_push(int64 execution_id, uint64 job_hash, Oid owner);
+extern int	janitor_ring_free(void);
+
+/* Takes back claimed runs that waited since before the given time. */
+extern int	janitor_ring_take_back(TimestampTz before, int64 *execution_ids,
+								   int size);
+extern bool janitor_ring_oldest(TimestampTz *since);
+
+/* Runs of one job, in slots and in the ring. */
+extern int	janitor_job_running(uint64 job_hash);
+
+/* A worker that died with a run, or before it could serve. */
+typedef struct JanitorDeath
+{
+	int			slot;
+	Oid			owner;
+	int64		execution_id;	/* 0: it died without a run */
+	bool		served;			/* false: it died while connecting */
+	JanitorEnd	end;			/* who asked for it */
+} JanitorDeath;
+extern bool janitor_next_death(JanitorDeath *death);
+extern void janitor_slot_bury(int slot);
+
+/* Slots whose worker was sent SIGTERM; returns how many runs go on. */
+extern int	janitor_terminated(int64 *execution_ids, int size);
+extern int	janitor_runs_in_progress(void);
+extern void janitor_end_all(JanitorEnd why);
+extern void janitor_terminate_run(int64 execution_id);
+extern void janitor_retire_all(void);
+extern void janitor_retire_everybody(void);
+
+/* --- the worker's side --- */
+
+/* Takes the slot it was started for; false: too late, leave. */
+extern bool janitor_worker_attach(int slot, uint32 serial,
+								  Oid *database, Oid *owner);
+
+/* It has connected and can serve. */
+extern void janitor_worker_ready(void);
+
+typedef enum JanitorTake
+{
+	JANITOR_TAKE_RUN,			/* *execution_id is ours now */
+	JANITOR_TAKE_NOTHING,		/* wait for the latch */
+	JANITOR_TAKE_LEAVE			/* this worker is wanted elsewhere */
+} JanitorTake;
+extern JanitorTake janitor_worker_take(int64 *execution_id);
+
+/* With nothing to do for long: false if a run has become ready meanwhile. */
+extern bool janitor_worker_try_leave(void);
+
+/* The run has ended and is recorded. */
+extern void janitor_worker_done(void);
+
+/* Who asked for the end of our present run. */
+extern JanitorEnd janitor_worker_end(void);
+extern void janitor_worker_set_end(JanitorEnd why);
+
+/* From the SIGTERM handler of a worker; no lock is taken. */
+extern bool janitor_worker_term_requested(void);
+
+/* Run by anybody: idle processes of ours in that database leave. */
+extern void janitor_clear_database(Oid database);
+
+#endif							/* JANITOR_SHMEM_H */

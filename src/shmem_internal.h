@@ -1,0 +1,127 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem_internal.h
+ *	  Layout of the shared memory; for shmem.c and crew.c alone.
+ *
+ * One LWLock protects everything here unless a field says otherwise.  It is
+ * held for a handful of comparisons and never across a wait, an allocation or
+ * anything that can fail.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_SHMEM_INTERNAL_H
+#define JANITOR_SHMEM_INTERNAL_H
+
+#include "shmem.h"
+
+#include "storage/condition_variable.h"
+#include "storage/lwlock.h"
+
+/*
+ * A process others wake.  proc_number indexes the array of all processes and
+ * is valid while pid is not 0; its owner clears it before it exits.  Setting
+ * the latch of whoever took over that place later is harmless.
+ */
+typedef struct JanitorProcess
+{
+	int			pid;
+	int			proc_number;
+} JanitorProcess;
+
+/* One database that may have the extension. */
+typedef struct JanitorDatabase
+{
+	Oid			oid;			/* InvalidOid: the place is free */
+	uint64		generation;		/* grows with everything told to it */
+	TimestampTz next_due;		/* nothing to look at before; DT_NOEND: never */
+	bool		everything;		/* definitions changed since the last news */
+	bool		reconciled;		/* what a crash left open has been closed */
+	bool		starting;		/* its scheduler was registered */
+	bool		backlog;		/* due entries wait for a run to end */
+	TimestampTz last_start;		/* when its scheduler was last started */
+	TimestampTz leave_until;	/* the database is wanted free of us */
+	bool		wants_worker;	/* cannot get a place for ... */
+	Oid			wanted_owner;
+	int64		short_run;		/* moving average of a run, microseconds */
+	JanitorProcess scheduler;
+} JanitorDatabase;
+
+typedef enum JanitorSlotState
+{
+	JANITOR_SLOT_FREE,
+	JANITOR_SLOT_STARTING,		/* reserved; its process has not come yet */
+	JANITOR_SLOT_CONNECTING,	/* the process is there, cannot serve yet */
+	JANITOR_SLOT_IDLE,
+	JANITOR_SLOT_RUNNING,
+	JANITOR_SLOT_DEAD			/* the scheduler has to write what became of
+								 * its run, then frees it */
+} JanitorSlotState;
+
+/* One worker process. */
+typedef struct JanitorSlot
+{
+	JanitorSlotState state;
+	uint32		serial;			/* of the present use; a late process of an
+								 * earlier one leaves */
+	Oid			database;
+	Oid			owner;
+	JanitorProcess worker;
+	int64		execution_id;	/* 0: none */
+	uint64		job_hash;
+	TimestampTz since;			/* start of the run, or of being idle */
+	bool		served;			/* got as far as IDLE once */
+	bool		retire;			/* leaves when it has nothing in hand */
+
+	/*
+	 * Who asked for the end of which run.  Written under the lock, before the
+	 * signal is sent; read by the worker's signal handler without it.
+	 */
+	volatile JanitorEnd end;
+	volatile int64 end_execution;
+
+	/* Set by the worker's SIGTERM handler, without the lock. */
+	volatile sig_atomic_t term_requested;
+} JanitorSlot;
+
+/* A claimed run that no worker has taken yet. */
+typedef struct JanitorReady
+{
+	int64		execution_id;
+	uint64		job_hash;
+	Oid			database;
+	Oid			owner;
+	TimestampTz since;
+	JanitorEnd	end;			/* cancelled before it was begun */
+} JanitorReady;
+
+typedef struct JanitorShared
+{
+	LWLock	   *lock;
+	JanitorProcess launcher;
+	bool		rescan;			/* look at pg_database again */
+	ConditionVariable run_ended;	/* has a lock of its own */
+	int			slot_count;		/* fixed at start */
+	int			ready_count;
+	JanitorReady ready[JANITOR_RING_SIZE];	/* oldest first */
+	JanitorDatabase databases[JANITOR_MAX_DATABASES];
+	JanitorSlot slots[FLEXIBLE_ARRAY_MEMBER];
+} JanitorShared;
+
+extern JanitorShared *janitor_shared;
+
+/* The database's place; with create, a new one if there is room. */
+extern JanitorDatabase *janitor_database_entry(Oid oid, bool create);
+
+/* This process's own database. */
+extern JanitorDatabase *janitor_my_database(void);
+
+/* Sets the latch of its scheduler, of the launcher if it has none. */
+extern void janitor_wake_database(JanitorDatabase *database);
+extern void janitor_wake_process(const JanitorProcess *process);
+
+/* Fills in this process. */
+extern void janitor_process_set(JanitorProcess *process);
+
+#endif							/* JANITOR_SHMEM_INTERNAL_H */
