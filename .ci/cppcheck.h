@@ -11,8 +11,8 @@
 #define PGDLLEXPORT
 #define PGDLLIMPORT
 #define pg_attribute_printf(a, b)
-#define pg_attribute_noreturn()
-#define pg_noreturn
+#define pg_attribute_noreturn() __attribute__((noreturn))
+#define pg_noreturn __attribute__((noreturn))
 #define PG_MODULE_MAGIC
 #define JANITOR_MODULE_MAGIC
 #define PG_FUNCTION_INFO_V1(name) extern int name##_info
@@ -24,6 +24,13 @@
 #define PG_FINALLY() } {
 #define PG_END_TRY() }
 #define PG_RE_THROW() abort()
+
+/* these do not return at ERROR */
+#define ERROR 21
+#define FATAL 22
+#define PANIC 23
+#define ereport(level, ...) do { if ((level) >= ERROR) abort(); } while (0)
+#define elog(level, ...) do { if ((level) >= ERROR) abort(); } while (0)
 
 #define foreach(cell, list) \
 	for (cell = list_head(list); cell; cell = lnext(list, cell))

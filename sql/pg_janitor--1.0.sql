@@ -129,3 +129,509 @@ CREATE TABLE job_change
 );
 
 CREATE INDEX job_change_job_name_id_idx ON job_change (job_name, id);
+
+/*
+ * Nobody but the owner of the extension holds more than SELECT on the tables:
+ * the right to change a row is the right to lock the table.
+ */
+REVOKE ALL ON TABLE job_definition, job_queue, job_execution, job_change FROM PUBLIC;
+
+/*
+ * What pg_dump carries: everything that cannot be computed again.  The next
+ * occurrences can.
+ */
+SELECT pg_catalog.pg_extension_config_dump('job_definition', '');
+SELECT pg_catalog.pg_extension_config_dump('job_queue', 'WHERE key IS DISTINCT FROM ''@schedule''');
+SELECT pg_catalog.pg_extension_config_dump('job_execution', '');
+SELECT pg_catalog.pg_extension_config_dump('job_change', '');
+SELECT pg_catalog.pg_extension_config_dump('job_queue_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('job_execution_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('job_change_id_seq', '');
+
+COMMENT ON TABLE job_definition IS 'Jobs: what is to run, when, as whom and under which limits. One row per job. Its columns are the arguments of job_schedule() and the keys of job_alter(); change it through these functions only.';
+COMMENT ON COLUMN job_definition.name IS 'Name of the job: 1 to 128 characters, no control characters. Called job_name in arguments.';
+COMMENT ON COLUMN job_definition.kind IS 'What the job does: sql runs the statements of command.';
+COMMENT ON COLUMN job_definition.description IS 'What the job is for, in words.';
+COMMENT ON COLUMN job_definition.tags IS 'Labels to find the job by; shown in job_status.';
+COMMENT ON COLUMN job_definition.schedule IS 'When the job runs: six cron fields (second minute hour day-of-month month day-of-week), five (second 0), @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, @reboot (the same as run_on_start), or every and an interval (every 90 seconds). NULL: on demand only. job_next_runs() shows what a schedule means.';
+COMMENT ON COLUMN job_definition.time_zone IS 'IANA name of the time zone the schedule is read in, such as Europe/Berlin.';
+COMMENT ON COLUMN job_definition.command IS 'The SQL statements. Several are one transaction. A single CALL of a procedure may commit in between; a single VACUUM, REINDEX CONCURRENTLY and the like runs outside a transaction block.';
+COMMENT ON COLUMN job_definition.args IS 'Default arguments, a JSON object; those of a trigger are merged over them. The command reads them with job_args() and job_arg().';
+COMMENT ON COLUMN job_definition.settings IS 'Server settings in force while the job runs, a JSON object such as {"maintenance_work_mem": "1GB"}. search_path is taken from the session that defines the job unless given.';
+COMMENT ON COLUMN job_definition.owner IS 'Role the job runs as; the role that defines it unless given.';
+COMMENT ON COLUMN job_definition.owner_oid IS 'OID of that role. If name and OID do not belong together any more the job is held.';
+COMMENT ON COLUMN job_definition.enabled IS 'false: no scheduled runs; job_trigger() still works.';
+COMMENT ON COLUMN job_definition.run_on_start IS 'true: one run after each start of the server or promotion.';
+COMMENT ON COLUMN job_definition.run_after IS 'Name of a job: this job runs each time that one has succeeded.';
+COMMENT ON COLUMN job_definition.on_failure IS 'Name of a job that is triggered when a run of this one fails, with the arguments job_name, execution_id, status, sqlstate and consecutive_failures.';
+COMMENT ON COLUMN job_definition.catch_up IS 'What becomes of occurrences missed while the server was down, or late by more than a minute: once (one run for all), all (one run each, at most 1000), skip (none).';
+COMMENT ON COLUMN job_definition.catch_up_within IS 'Occurrences missed longer ago than this are not caught up. NULL: no limit.';
+COMMENT ON COLUMN job_definition.max_running IS 'How many runs of the job may be in progress at the same time.';
+COMMENT ON COLUMN job_definition.overlap IS 'What an occurrence does that finds max_running runs in progress: skip (recorded as skipped) or queue (one is kept and runs when there is room).';
+COMMENT ON COLUMN job_definition.timeout IS 'A run that takes longer is canceled and fails. NULL: no limit.';
+COMMENT ON COLUMN job_definition.max_attempts IS 'How often a failing run is attempted in all: 1 means no retry. Default: 3 if the schedule leaves more than a day between occurrences, else 1. Deadlocks, serialization failures and lock timeouts are retried up to 3 times besides.';
+COMMENT ON COLUMN job_definition.retry_delay IS 'Time before the second attempt; doubled for each further one, with some jitter.';
+COMMENT ON COLUMN job_definition.retry_max_delay IS 'The most that the time before an attempt grows to.';
+COMMENT ON COLUMN job_definition.jitter IS 'Each occurrence runs a fixed time later, derived from the name of the job and less than this, so that jobs with the same schedule spread.';
+COMMENT ON COLUMN job_definition.priority IS 'Among runs that are due, higher starts first.';
+COMMENT ON COLUMN job_definition.keep_history IS 'How long rows of job_execution are kept.';
+COMMENT ON COLUMN job_definition.keep_runs IS 'How many rows of job_execution are kept. The newest success, the newest failure, the newest 10 and all runs in progress always stay.';
+COMMENT ON COLUMN job_definition.paused_by IS 'User who paused the job. NULL: not paused.';
+COMMENT ON COLUMN job_definition.paused_reason IS 'Why, in words.';
+COMMENT ON COLUMN job_definition.paused_until IS 'When the pause ends by itself. NULL: by job_resume() only.';
+COMMENT ON COLUMN job_definition.version IS 'Grows by one with each change of the row.';
+COMMENT ON COLUMN job_definition.created_at IS 'When the job was defined first.';
+COMMENT ON COLUMN job_definition.updated_at IS 'When the row was changed last.';
+
+COMMENT ON TABLE job_queue IS 'What will run: the next occurrence of each enabled scheduled job, and every run that was triggered and has not started.';
+COMMENT ON COLUMN job_queue.id IS 'Number of the entry; entries due at the same time start in this order.';
+COMMENT ON COLUMN job_queue.execution_id IS 'The id that the run will have in job_execution. NULL: allotted when it starts.';
+COMMENT ON COLUMN job_queue.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_queue.run_at IS 'When it is due, jitter included.';
+COMMENT ON COLUMN job_queue.scheduled_for IS 'The occurrence of the schedule that it stands for. NULL: none.';
+COMMENT ON COLUMN job_queue.reason IS 'Why it is here: schedule, manual (triggered), retry, startup (run_on_start), after (run_after) or failure (on_failure).';
+COMMENT ON COLUMN job_queue.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN job_queue.conflicts IS 'Repeats of this attempt after deadlocks, serialization failures and lock timeouts.';
+COMMENT ON COLUMN job_queue.retry_of IS 'The execution that it tries again.';
+COMMENT ON COLUMN job_queue.parent_id IS 'The execution whose success or failure it follows.';
+COMMENT ON COLUMN job_queue.args IS 'Arguments of this run, merged over those of the job.';
+COMMENT ON COLUMN job_queue.key IS 'At most one entry of a job waits under a key. Keys that begin with @ belong to pg_janitor itself: @schedule is the next occurrence.';
+COMMENT ON COLUMN job_queue.triggered_by IS 'User who triggered it. NULL: nobody.';
+
+COMMENT ON TABLE job_execution IS 'What ran: one row per attempt, written in the transaction that did the work. The first seven columns are the record that every job keeps.';
+COMMENT ON COLUMN job_execution.id IS 'Number of the execution.';
+COMMENT ON COLUMN job_execution.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_execution.started_at IS 'When execution began. NULL: it never did (skipped, or canceled before).';
+COMMENT ON COLUMN job_execution.completed_at IS 'When it ended. NULL while running.';
+COMMENT ON COLUMN job_execution.success IS 'Did it succeed? NULL while running and for skipped occurrences.';
+COMMENT ON COLUMN job_execution.error_message IS 'Primary message of the error that ended it. NULL on success.';
+COMMENT ON COLUMN job_execution.records_processed IS 'Rows that its statements inserted, updated, deleted or merged; if none, the integer that its last statement selected; or what job_report() said. NULL: not countable.';
+COMMENT ON COLUMN job_execution.status IS 'running, succeeded, failed, timed_out, cancelled, interrupted or skipped.';
+COMMENT ON COLUMN job_execution.detail IS 'Why it was skipped, interrupted, canceled or stopped early.';
+COMMENT ON COLUMN job_execution.scheduled_for IS 'The occurrence of the schedule that it stands for. NULL: none.';
+COMMENT ON COLUMN job_execution.reason IS 'Why it ran: schedule, manual (triggered), retry, startup (run_on_start), after (run_after) or failure (on_failure).';
+COMMENT ON COLUMN job_execution.attempt IS 'Number of the attempt, from 1.';
+COMMENT ON COLUMN job_execution.retry_of IS 'The execution that it tried again.';
+COMMENT ON COLUMN job_execution.parent_id IS 'The execution whose success or failure it followed.';
+COMMENT ON COLUMN job_execution.triggered_by IS 'User who triggered it. NULL: nobody.';
+COMMENT ON COLUMN job_execution.failed_records IS 'Records that could not be processed. NULL: not counted.';
+COMMENT ON COLUMN job_execution.sqlstate IS 'Error code of the error that ended it. NULL on success.';
+COMMENT ON COLUMN job_execution.args IS 'The arguments it ran with.';
+COMMENT ON COLUMN job_execution.result IS 'What the run reported with job_report().';
+COMMENT ON COLUMN job_execution.definition_version IS 'Version of the job that it ran.';
+COMMENT ON COLUMN job_execution.run_as IS 'Role that it ran as.';
+COMMENT ON COLUMN job_execution.pid IS 'Process id of the worker that ran it.';
+COMMENT ON COLUMN job_execution.duration IS 'completed_at - started_at.';
+COMMENT ON COLUMN job_execution.lease_until IS 'Until when the worker of an external job has promised to be done. NULL: no such job.';
+COMMENT ON COLUMN job_execution.worker IS 'Name of that worker.';
+COMMENT ON COLUMN job_execution.skipped IS 'Of a skipped row: how many consecutive occurrences it stands for.';
+COMMENT ON COLUMN job_execution.conflicts IS 'Repeats of this attempt after deadlocks, serialization failures and lock timeouts.';
+
+COMMENT ON TABLE job_change IS 'Who changed which job when: one row for each change of job_definition.';
+COMMENT ON COLUMN job_change.id IS 'Number of the change.';
+COMMENT ON COLUMN job_change.changed_at IS 'When.';
+COMMENT ON COLUMN job_change.changed_by IS 'Session user who changed it.';
+COMMENT ON COLUMN job_change.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_change.action IS 'create, alter, enable, disable, pause, resume or unschedule.';
+COMMENT ON COLUMN job_change.before IS 'The row of job_definition before the change, as a JSON object. NULL: there was none.';
+COMMENT ON COLUMN job_change.after IS 'The row after the change. NULL: there is none.';
+
+
+/*
+ * The functions.  Nobody may call them until told so, see job_grant(); the
+ * exceptions, at the end, are what the views and the commands of jobs need.
+ */
+
+/* --- defining jobs --- */
+
+CREATE FUNCTION job_schedule(job_name text,
+							 schedule text,
+							 command text,
+							 description text DEFAULT NULL,
+							 tags text[] DEFAULT NULL,
+							 time_zone text DEFAULT 'UTC',
+							 args jsonb DEFAULT '{}',
+							 settings jsonb DEFAULT '{}',
+							 owner text DEFAULT NULL,
+							 enabled boolean DEFAULT NULL,
+							 run_on_start boolean DEFAULT false,
+							 run_after text DEFAULT NULL,
+							 on_failure text DEFAULT NULL,
+							 catch_up text DEFAULT 'once',
+							 catch_up_within interval DEFAULT NULL,
+							 max_running int DEFAULT 1,
+							 overlap text DEFAULT 'skip',
+							 timeout interval DEFAULT NULL,
+							 max_attempts int DEFAULT NULL,
+							 retry_delay interval DEFAULT '10 seconds',
+							 retry_max_delay interval DEFAULT '1 hour',
+							 jitter interval DEFAULT '0',
+							 priority int DEFAULT 0,
+							 keep_history interval DEFAULT '90 days',
+							 keep_runs int DEFAULT 10000,
+							 options jsonb DEFAULT NULL)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_schedule FROM PUBLIC;
+COMMENT ON FUNCTION job_schedule IS 'Creates or replaces a job that runs SQL statements, and returns its next run. The arguments are the columns of job_definition; options takes the same by key. Called again under an existing name, schedule, command and options become exactly what the call says, enabled and owner stay unless given, and nothing different writes nothing.';
+
+CREATE FUNCTION job_alter(job_name text, changes jsonb)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_alter FROM PUBLIC;
+COMMENT ON FUNCTION job_alter IS 'Changes single options of a job, {"timeout": "5 minutes", "schedule": "@daily"}, and returns its next run. null asks for the default.';
+
+CREATE FUNCTION job_enable(job_name text)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_enable FROM PUBLIC;
+COMMENT ON FUNCTION job_enable IS 'Lets the schedule of a job run it, from now on, and returns its next run.';
+
+CREATE FUNCTION job_disable(job_name text)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_disable FROM PUBLIC;
+COMMENT ON FUNCTION job_disable IS 'Stops the schedule of a job from running it. Triggers still do; job_pause() stops these too.';
+
+CREATE FUNCTION job_unschedule(job_name text)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_unschedule FROM PUBLIC;
+COMMENT ON FUNCTION job_unschedule IS 'Removes a job. Its waiting runs are canceled, a run in progress finishes, its history stays.';
+
+/* --- operating jobs --- */
+
+CREATE FUNCTION job_pause(job_name text DEFAULT NULL,
+						  reason text DEFAULT NULL,
+						  until timestamptz DEFAULT NULL,
+						  cancel_running boolean DEFAULT false)
+RETURNS int
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_pause FROM PUBLIC;
+COMMENT ON FUNCTION job_pause IS 'Nothing of a paused job starts: occurrences are skipped, triggers and retries wait. Without a name: every job the caller may act for. Returns how many jobs it paused.';
+
+CREATE FUNCTION job_resume(job_name text DEFAULT NULL,
+						   catch_up boolean DEFAULT false)
+RETURNS int
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_resume FROM PUBLIC;
+COMMENT ON FUNCTION job_resume IS 'Ends a pause; with catch_up, one run makes up for the occurrences that were skipped. Without a name: every job the caller may act for. Returns how many jobs were paused.';
+
+CREATE FUNCTION job_trigger(job_name text,
+							args jsonb DEFAULT NULL,
+							run_at timestamptz DEFAULT NULL,
+							key text DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_trigger FROM PUBLIC;
+COMMENT ON FUNCTION job_trigger IS 'Queues one run, which starts when the transaction commits, or at run_at, and returns its execution id. With a key, a waiting run of that key is replaced and keeps its id.';
+
+CREATE FUNCTION job_retry(execution_id bigint)
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_retry FROM PUBLIC;
+COMMENT ON FUNCTION job_retry IS 'Queues a failed execution once more, with the same arguments, and returns the new execution id.';
+
+CREATE FUNCTION job_cancel(execution_id bigint)
+RETURNS int
+AS 'MODULE_PATHNAME', 'job_cancel_execution' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_cancel(bigint) FROM PUBLIC;
+COMMENT ON FUNCTION job_cancel(bigint) IS 'Cancels one run, waiting (if the transaction commits) or in progress (at once). It leaves its row and is not retried. Returns how many runs it canceled.';
+
+CREATE FUNCTION job_cancel(job_name text, key text DEFAULT NULL)
+RETURNS int
+AS 'MODULE_PATHNAME', 'job_cancel_job' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_cancel(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION job_cancel(text, text) IS 'Cancels all runs of a job, waiting (if the transaction commits) and in progress (at once); with a key, the waiting run of that key. The next occurrence of its schedule is not touched. Returns how many runs it canceled.';
+
+CREATE FUNCTION job_wait(execution_id bigint, timeout interval DEFAULT '1 minute')
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_wait FROM PUBLIC;
+COMMENT ON FUNCTION job_wait IS 'Waits for a run to end and returns its status, or NULL when the timeout has passed (NULL: no timeout). The run must have been queued by another, committed transaction.';
+
+CREATE PROCEDURE job_run(job_name text,
+						 args jsonb DEFAULT NULL,
+						 INOUT execution_id bigint DEFAULT NULL,
+						 INOUT status text DEFAULT NULL,
+						 INOUT records_processed bigint DEFAULT NULL)
+AS 'MODULE_PATHNAME' LANGUAGE C;
+REVOKE ALL ON PROCEDURE job_run FROM PUBLIC;
+COMMENT ON PROCEDURE job_run IS 'Triggers a run, commits, waits for its end however long it takes and returns the outcome; raises the error of the run if it failed. Canceling the wait does not cancel the run. Not inside a transaction block. What is passed for the last three arguments is ignored.';
+
+/* --- looking at jobs --- */
+
+CREATE FUNCTION job_next_runs(schedule text,
+							  time_zone text DEFAULT 'UTC',
+							  after timestamptz DEFAULT NULL,
+							  count int DEFAULT 5)
+RETURNS SETOF timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE ROWS 5;
+REVOKE ALL ON FUNCTION job_next_runs FROM PUBLIC;
+COMMENT ON FUNCTION job_next_runs IS 'The next occurrences of a schedule after a time (NULL: now), as the scheduler itself computes them.';
+
+CREATE FUNCTION job_why(job_name text)
+RETURNS TABLE (check_name text, ok boolean, detail text, hint text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+REVOKE ALL ON FUNCTION job_why FROM PUBLIC;
+COMMENT ON FUNCTION job_why IS 'Why does a job not run? One row a check; hint says what to do about each that is not ok.';
+
+/* Rows that are visible to the caller anyway, through its roles. */
+CREATE FUNCTION job_running()
+RETURNS TABLE (execution_id bigint, pid int, since timestamptz)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+REVOKE ALL ON FUNCTION job_running FROM PUBLIC;
+COMMENT ON FUNCTION job_running IS 'Runs in progress of roles that the caller is a member of. pid is NULL while a run waits for its worker.';
+
+/*
+ * The views.  Everybody may read them, and sees what belongs to roles that
+ * the current user is a member of; superusers see everything, also what
+ * belongs to roles that are gone.  They work with the rights of the
+ * extension's owner on the tables.
+ */
+CREATE VIEW job_runs WITH (security_barrier) AS
+	SELECT e.id, e.job_name, e.started_at, e.completed_at, e.success,
+		   e.error_message, e.records_processed, e.status, e.detail,
+		   e.scheduled_for, e.reason, e.attempt, e.retry_of, e.parent_id,
+		   e.triggered_by, e.failed_records, e.sqlstate, e.args, e.result,
+		   e.definition_version, e.run_as, e.pid, e.duration, e.lease_until,
+		   e.worker, e.skipped, e.conflicts
+	FROM job_execution e
+	WHERE e.run_as IN (SELECT r.rolname::text COLLATE "C"
+					   FROM pg_catalog.pg_roles r
+					   WHERE pg_catalog.pg_has_role(r.oid, 'MEMBER'))
+	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
+COMMENT ON VIEW job_runs IS 'Runs of the jobs of all roles that the current user is a member of. Columns as in job_execution.';
+
+CREATE VIEW job_waiting WITH (security_barrier) AS
+	SELECT q.id, q.execution_id, q.job_name, q.run_at, q.scheduled_for,
+		   q.reason, q.attempt, q.conflicts, q.retry_of, q.parent_id, q.args,
+		   q.key, q.triggered_by
+	FROM job_queue q LEFT JOIN job_definition d ON d.name = q.job_name
+	WHERE (pg_catalog.pg_has_role(d.owner_oid, 'MEMBER') AND
+		   pg_catalog.pg_get_userbyid(d.owner_oid) = d.owner)
+	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
+COMMENT ON VIEW job_waiting IS 'Waiting runs of the jobs of all roles that the current user is a member of. Columns as in job_queue.';
+
+CREATE VIEW job_status WITH (security_barrier) AS
+	WITH running AS (
+		SELECT e.job_name, count(*) AS running, count(r.pid) AS started,
+			   min(r.since) AS since
+		FROM job_running() r JOIN job_execution e ON e.id = r.execution_id
+		WHERE e.status = 'running'
+		GROUP BY e.job_name
+	), facts AS (
+		SELECT d.*, clock_timestamp() AS clock,
+			   next.run_at AS next_run,
+			   least(next.run_at, waiting.run_at) AS due,
+			   last.id AS last_id, last.status AS last_status,
+			   last.started_at AS last_started,
+			   last.duration AS last_duration,
+			   last.records_processed AS last_rows,
+			   coalesce(last.error_message, last.detail) AS last_message,
+			   good.completed_at AS last_success,
+			   coalesce(running.running, 0) AS running,
+			   coalesce(running.started, 0) AS started,
+			   running.since AS running_since,
+			   coalesce(waiting.n, 0) AS waiting,
+			   bad.n AS consecutive_failures,
+			   recent.avg_duration, recent.p95_duration,
+			   role.rolname AS role_name,
+			   coalesce(d.paused_until > clock_timestamp(), true) AND d.paused_by IS NOT NULL AS paused
+		FROM job_definition d
+		LEFT JOIN pg_catalog.pg_roles role ON role.oid = d.owner_oid AND role.rolname = d.owner
+		LEFT JOIN job_queue next ON next.job_name = d.name AND next.key = '@schedule'
+		LEFT JOIN running ON running.job_name = d.name
+		LEFT JOIN LATERAL (
+			SELECT count(*) AS n, min(q.run_at) AS run_at
+			FROM job_queue q
+			WHERE q.job_name = d.name AND q.key IS DISTINCT FROM '@schedule'
+		) waiting ON true
+		LEFT JOIN LATERAL (
+			SELECT e.* FROM job_execution e
+			WHERE e.job_name = d.name AND e.status <> 'skipped'
+			ORDER BY e.id DESC LIMIT 1
+		) last ON true
+		LEFT JOIN LATERAL (
+			SELECT e.id, e.completed_at FROM job_execution e
+			WHERE e.job_name = d.name AND e.status = 'succeeded'
+			ORDER BY e.id DESC LIMIT 1
+		) good ON true
+		LEFT JOIN LATERAL (
+			SELECT count(*) AS n FROM job_execution e
+			WHERE e.job_name = d.name AND e.id > coalesce(good.id, 0)
+			  AND e.status IN ('failed', 'timed_out', 'interrupted')
+		) bad ON true
+		LEFT JOIN LATERAL (
+			SELECT avg(r.duration) AS avg_duration,
+				   percentile_disc(0.95) WITHIN GROUP (ORDER BY r.duration) AS p95_duration
+			FROM (SELECT e.duration FROM job_execution e
+				  WHERE e.job_name = d.name AND e.duration IS NOT NULL
+				  ORDER BY e.id DESC LIMIT 100) r
+		) recent ON true
+		WHERE (pg_catalog.pg_has_role(d.owner_oid, 'MEMBER') AND
+			   pg_catalog.pg_get_userbyid(d.owner_oid) = d.owner)
+		   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
+	), judged AS (
+		SELECT f.*,
+			   coalesce(f.due < f.clock - interval '60 seconds', false)
+			   AND NOT f.paused AS overdue,
+			   CASE
+				   WHEN f.role_name IS NULL OR
+					   NOT pg_catalog.has_database_privilege(f.owner_oid, pg_catalog.current_database(), 'CONNECT')
+					   THEN 'held'
+				   WHEN f.paused THEN 'paused'
+				   WHEN f.started > 0 THEN 'running'
+				   WHEN f.running > 0 THEN 'waiting_for_worker'
+				   WHEN f.due < f.clock - interval '60 seconds' THEN 'overdue'
+				   WHEN f.due < f.clock - interval '2 seconds' THEN 'late'
+				   WHEN NOT f.enabled THEN 'disabled'
+				   WHEN f.consecutive_failures > 0 THEN 'failing'
+				   WHEN f.last_id IS NULL THEN 'never_run'
+				   ELSE 'ok'
+			   END AS health
+		FROM facts f
+	)
+	SELECT j.name AS job_name, j.kind, j.health,
+		   CASE j.health
+			   WHEN 'held' THEN CASE
+				   WHEN j.role_name IS NULL
+				   THEN format('role "%s" is gone or is another one; SELECT job_alter(%L, ''{"owner": "..."}'');', j.owner, j.name)
+				   ELSE format('GRANT CONNECT ON DATABASE %I TO %I;', pg_catalog.current_database(), j.owner) END
+			   WHEN 'paused' THEN format('by %s%s%s; SELECT job_resume(%L);', j.paused_by,
+										 ' until ' || j.paused_until, ': ' || j.paused_reason, j.name)
+			   WHEN 'disabled' THEN format('SELECT job_enable(%L);', j.name)
+			   WHEN 'running' THEN format('since %s; SELECT job_cancel(%L); ends it', j.running_since, j.name)
+			   WHEN 'waiting_for_worker' THEN format('all workers are busy; SELECT * FROM job_why(%L);', j.name)
+			   WHEN 'overdue' THEN format('due since %s; SELECT * FROM job_why(%L);', j.due, j.name)
+			   WHEN 'late' THEN format('due since %s; SELECT * FROM job_why(%L);', j.due, j.name)
+			   WHEN 'failing' THEN format('%s in a row%s; SELECT * FROM job_logs(%L);',
+										  j.consecutive_failures, ': ' || j.last_message, j.name)
+			   WHEN 'never_run' THEN format('SELECT job_trigger(%L); runs it now', j.name)
+		   END AS health_detail,
+		   j.schedule, j.time_zone, j.next_run, j.last_status, j.last_started,
+		   j.last_duration, j.last_rows, j.last_success, j.running, j.waiting,
+		   j.consecutive_failures, j.avg_duration, j.p95_duration, j.overdue,
+		   j.owner, j.tags
+	FROM judged j;
+COMMENT ON VIEW job_status IS 'How each job is doing: one row per job of the roles that the current user is a member of.';
+COMMENT ON COLUMN job_status.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_status.kind IS 'Kind of the job.';
+COMMENT ON COLUMN job_status.health IS 'ok, never_run, running, late (by over 2 seconds), overdue (by over 60), failing, paused, disabled, waiting_for_worker or held (its owner cannot run it).';
+COMMENT ON COLUMN job_status.health_detail IS 'What is the matter, and what to type.';
+COMMENT ON COLUMN job_status.schedule IS 'Schedule of the job.';
+COMMENT ON COLUMN job_status.time_zone IS 'Time zone the schedule is read in.';
+COMMENT ON COLUMN job_status.next_run IS 'When the next occurrence is due. NULL: none.';
+COMMENT ON COLUMN job_status.last_status IS 'Status of the newest execution that was not skipped.';
+COMMENT ON COLUMN job_status.last_started IS 'When it started.';
+COMMENT ON COLUMN job_status.last_duration IS 'How long it took. NULL while running.';
+COMMENT ON COLUMN job_status.last_rows IS 'Its records_processed.';
+COMMENT ON COLUMN job_status.last_success IS 'When the newest success ended.';
+COMMENT ON COLUMN job_status.running IS 'Runs in progress.';
+COMMENT ON COLUMN job_status.waiting IS 'Runs in the queue besides the next occurrence.';
+COMMENT ON COLUMN job_status.consecutive_failures IS 'Failures since the newest success.';
+COMMENT ON COLUMN job_status.avg_duration IS 'Mean duration of the last 100 runs.';
+COMMENT ON COLUMN job_status.p95_duration IS 'Duration that 95 percent of the last 100 runs did not exceed.';
+COMMENT ON COLUMN job_status.overdue IS 'Is a run due for more than 60 seconds that has not started?';
+COMMENT ON COLUMN job_status.owner IS 'Role that the job runs as.';
+COMMENT ON COLUMN job_status.tags IS 'Tags of the job.';
+
+REVOKE ALL ON TABLE job_runs, job_waiting, job_status FROM PUBLIC;
+GRANT SELECT ON TABLE job_runs, job_waiting, job_status TO PUBLIC;
+
+CREATE FUNCTION job_logs(job_name text DEFAULT NULL,
+						 max_rows int DEFAULT 100,
+						 only_failures boolean DEFAULT false,
+						 since timestamptz DEFAULT NULL)
+RETURNS TABLE (execution_id bigint,
+			   job text,
+			   status text,
+			   started_at timestamptz,
+			   duration interval,
+			   records bigint,
+			   message text,
+			   reason text,
+			   attempt int,
+			   triggered_by text)
+LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+	SELECT r.id, r.job_name, r.status, r.started_at, r.duration,
+		   r.records_processed, coalesce(r.error_message, r.detail),
+		   r.reason, r.attempt, r.triggered_by
+	FROM job_runs r
+	WHERE (job_logs.job_name IS NULL OR r.job_name = job_logs.job_name)
+	  AND (NOT job_logs.only_failures OR r.success = false)
+	  AND (job_logs.since IS NULL OR
+		   coalesce(r.started_at, r.completed_at, r.scheduled_for) >= job_logs.since)
+	ORDER BY r.id DESC
+	LIMIT job_logs.max_rows;
+END;
+REVOKE ALL ON FUNCTION job_logs FROM PUBLIC;
+COMMENT ON FUNCTION job_logs IS 'The newest runs, newest first, of one job or of all: the columns a person reads. only_failures: those that did not succeed; since: those that started then or later.';
+
+/* --- inside a run --- */
+
+CREATE FUNCTION job_args()
+RETURNS jsonb
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_args FROM PUBLIC;
+COMMENT ON FUNCTION job_args IS 'Inside a run: its arguments, those of the trigger merged over those of the job.';
+
+CREATE FUNCTION job_arg(key text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_arg FROM PUBLIC;
+COMMENT ON FUNCTION job_arg IS 'Inside a run: one of its arguments, as text. NULL if it was not given.';
+
+CREATE FUNCTION job_execution_id()
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_execution_id FROM PUBLIC;
+COMMENT ON FUNCTION job_execution_id IS 'Inside a run: its id in job_execution.';
+
+CREATE FUNCTION job_scheduled_for()
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_scheduled_for FROM PUBLIC;
+COMMENT ON FUNCTION job_scheduled_for IS 'Inside a run: the occurrence of the schedule that it stands for. NULL if it was triggered otherwise.';
+
+CREATE FUNCTION job_now()
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_now FROM PUBLIC;
+COMMENT ON FUNCTION job_now IS 'Inside a run: the instant at which it began, the same in all its transactions.';
+
+CREATE FUNCTION job_report(records bigint, result jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_report FROM PUBLIC;
+COMMENT ON FUNCTION job_report IS 'Inside a run: sets its records_processed (NULL: not countable) and its result. The last call counts.';
+
+/* --- rights --- */
+
+CREATE FUNCTION job_grant(role text, capability text DEFAULT 'define')
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_grant FROM PUBLIC;
+COMMENT ON FUNCTION job_grant IS 'Lets a role use pg_janitor: define (jobs that run as roles it may act for, and everything that operate can), operate (trigger, cancel, pause and retry these jobs) or observe (read the tables: the jobs and runs of everybody).';
+
+CREATE FUNCTION job_revoke(role text, capability text DEFAULT 'define')
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_revoke FROM PUBLIC;
+COMMENT ON FUNCTION job_revoke IS 'Takes back what job_grant() gave with that capability, also where another capability contains it.';
+
+/*
+ * The exceptions.  The first is read by the views; the others answer only
+ * inside a run, to the role that the job runs as, which needs no other right
+ * on anything here.
+ */
+GRANT EXECUTE ON FUNCTION job_running() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_scheduled_for(), job_now(), job_report(bigint, jsonb) TO PUBLIC;
+
+/* A word to whoever has not preloaded the library. */
+CREATE FUNCTION job_check_installation()
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+SELECT job_check_installation();
+DROP FUNCTION job_check_installation();

@@ -32,7 +32,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "run_sql.h"
+#include "command.h"
 #include "settings.h"
 
 #define CONFLICT_RETRIES 3

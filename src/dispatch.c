@@ -41,6 +41,7 @@
 
 #include "bgworker.h"
 #include "definition.h"
+#include "history.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -497,6 +498,7 @@ claim(Service *service, const JanitorEntry *entry)
 	claimed->owner = service->crew->owner;
 	service->crew->room--;
 	service->running++;
+	janitor_history_count(service->noted->name);
 }
 
 static void

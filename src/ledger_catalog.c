@@ -35,6 +35,7 @@ static const struct
 	const char *name;
 	int			columns;
 }			relations[JANITOR_RELATIONS] =
+
 {
 	[JANITOR_DEFINITION] = {"job_definition", Natts_definition},
 	[JANITOR_DEFINITION_PKEY] = {"job_definition_pkey", 0},

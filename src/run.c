@@ -32,6 +32,7 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
+#include "command.h"
 #include "conclude.h"
 #include "definition.h"
 #include "run_sql.h"

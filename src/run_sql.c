@@ -38,6 +38,8 @@
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 
+#include "command.h"
+
 JanitorRun *janitor_current_run = NULL;
 
 JanitorRun *
@@ -122,77 +124,6 @@ integer_receiver_init(IntegerReceiver *receiver)
 	receiver->pub.mydest = DestNone;
 }
 
-/* --- what kind of statement is it? --- */
-
-static void
-check_statement(const Node *statement)
-{
-	if (IsA(statement, TransactionStmt))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("transaction control is not allowed in the command of a job"),
-				 errhint("The statements of a command are one transaction already; to commit in between, let the command be a single CALL of a procedure that commits.")));
-	if (IsA(statement, CopyStmt) &&
-		castNode(CopyStmt, statement)->filename == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("COPY from or to the client is not allowed in the command of a job"),
-				 errhint("A job has no client.")));
-}
-
-void
-janitor_command_check(const char *command)
-{
-	List	   *statements = pg_parse_query(command);
-	ListCell   *cell;
-
-	if (statements == NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the command of a job must not be empty")));
-	foreach(cell, statements)
-		check_statement(lfirst_node(RawStmt, cell)->stmt);
-}
-
-/* Statements that commit by themselves when they are run alone. */
-static bool
-is_non_atomic(List *statements)
-{
-	Node	   *statement;
-
-	if (list_length(statements) != 1)
-		return false;
-	statement = linitial_node(RawStmt, statements)->stmt;
-	switch (nodeTag(statement))
-	{
-		case T_CallStmt:
-		case T_DoStmt:
-		case T_VacuumStmt:
-		case T_ReindexStmt:
-		case T_ClusterStmt:
-		case T_CreatedbStmt:
-		case T_DropdbStmt:
-		case T_AlterSystemStmt:
-		case T_CreateTableSpaceStmt:
-		case T_DropTableSpaceStmt:
-			return true;
-		case T_IndexStmt:
-			return ((IndexStmt *) statement)->concurrent;
-		case T_DropStmt:
-			return ((DropStmt *) statement)->concurrent;
-		case T_AlterTableStmt:
-			return true;		/* DETACH PARTITION CONCURRENTLY */
-		default:
-			return false;
-	}
-}
-
-bool
-janitor_command_is_non_atomic(const char *command)
-{
-	return is_non_atomic(pg_parse_query(command));
-}
-
 /* --- counting --- */
 
 static void
@@ -275,7 +206,7 @@ plan_statement(JanitorRun *run, RawStmt *raw)
 }
 
 static void
-execute_statement(JanitorRun *run, RawStmt *raw, bool alone)
+execute_statement(JanitorRun *run, RawStmt *raw, bool top_level)
 {
 	QueryCompletion completion;
 	IntegerReceiver receiver;
@@ -293,7 +224,7 @@ execute_statement(JanitorRun *run, RawStmt *raw, bool alone)
 
 	InitializeQueryCompletion(&completion);
 	integer_receiver_init(&receiver);
-	(void) janitor_portal_run(portal, FETCH_ALL, alone,
+	(void) janitor_portal_run(portal, FETCH_ALL, top_level,
 							  &receiver.pub, &receiver.pub, &completion);
 	PortalDrop(portal, false);
 
@@ -318,8 +249,8 @@ void
 janitor_run_sql(JanitorRun *run)
 {
 	MemoryContext caller = MemoryContextSwitchTo(run->context);
-	List	   *statements = pg_parse_query(run->command);
-	bool		alone = list_length(statements) == 1;
+	List	   *statements = janitor_command_parse(run->command);
+	bool		top_level = janitor_statements_non_atomic(statements);
 	ListCell   *cell;
 
 	run->records = -1;
@@ -327,8 +258,7 @@ janitor_run_sql(JanitorRun *run)
 	{
 		RawStmt    *raw = lfirst_node(RawStmt, cell);
 
-		check_statement(raw->stmt);
-		execute_statement(run, raw, alone);
+		execute_statement(run, raw, top_level);
 		MemoryContextSwitchTo(run->context);
 	}
 	check_deferred_constraints();

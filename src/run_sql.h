@@ -20,16 +20,4 @@
  */
 extern void janitor_run_sql(JanitorRun *run);
 
-/*
- * May this command commit on its own?  Then an interrupted run of it is not
- * simply repeated.  Raw parse only.
- */
-extern bool janitor_command_is_non_atomic(const char *command);
-
-/*
- * Refuses what no run could execute: nothing at all, transaction control,
- * COPY from or to a client.  Raw parse only; syntax errors pass.
- */
-extern void janitor_command_check(const char *command);
-
 #endif							/* JANITOR_RUN_SQL_H */

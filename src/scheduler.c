@@ -40,6 +40,7 @@
 #include "utils/timestamp.h"
 
 #include "dispatch.h"
+#include "history.h"
 #include "ledger.h"
 #include "reconcile.h"
 #include "session.h"
@@ -65,6 +66,7 @@ typedef struct Scheduler
 	TimestampTz prepared;		/* workers were started ahead for this time */
 	TimestampTz last_activity;
 	TimestampTz last_clock;
+	bool		pruning;		/* history is left to prune: do not sleep */
 	int			last_error;		/* SQLSTATE logged last; 0: none since */
 } Scheduler;
 
@@ -252,6 +254,10 @@ look(Scheduler *scheduler)
 
 	scheduler->look_at = seen.look_at;
 	scheduler->last_error = 0;
+
+	/* a quiet moment */
+	scheduler->pruning = seen.claimed == 0 && !terminate_requested &&
+		janitor_history_prune();
 }
 
 static void
@@ -271,6 +277,7 @@ look_safely(Scheduler *scheduler)
 		janitor_dispatch_reset();
 		log_once(scheduler, error);
 		scheduler->look_at = janitor_clock() + RETRY_AFTER_ERROR;
+		scheduler->pruning = false;
 		RESUME_INTERRUPTS();
 	}
 	PG_END_TRY();
@@ -306,6 +313,8 @@ sleep_until(Scheduler *scheduler)
 		}
 		until = Min(until, look_at);
 	}
+	if (scheduler->pruning)
+		return now;
 	if (janitor_ring_oldest(&oldest))
 		until = Min(until, Max(oldest, now) + LOOK_AT_RING);
 	return until;
@@ -317,7 +326,7 @@ may_leave(const Scheduler *scheduler)
 	TimestampTz now = GetCurrentTimestamp();
 	int64		idle = janitor_worker_idle_timeout * USECS_PER_SEC;
 
-	return now - scheduler->last_activity >= idle &&
+	return now - scheduler->last_activity >= idle && !scheduler->pruning &&
 		(scheduler->look_at == DT_NOEND ||
 		 scheduler->look_at > janitor_clock() + idle) &&
 		janitor_runs_in_progress() == 0;

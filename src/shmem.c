@@ -553,6 +553,23 @@ janitor_set_reconciled(void)
 	LWLockRelease(janitor_shared->lock);
 }
 
+bool
+janitor_take_daily_round(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	JanitorDatabase *database;
+	bool		due;
+
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	database = janitor_my_database();
+	due = database->daily_round + USECS_PER_DAY <= now ||
+		database->daily_round > now;
+	if (due)
+		database->daily_round = now;
+	LWLockRelease(janitor_shared->lock);
+	return due;
+}
+
 void
 janitor_scheduler_set_backlog(bool backlog)
 {

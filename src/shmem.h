@@ -142,6 +142,9 @@ extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due);
 extern bool janitor_reconciled(void);
 extern void janitor_set_reconciled(void);
 
+/* Has nobody done the daily round for a day?  Then it is the caller's. */
+extern bool janitor_take_daily_round(void);
+
 /* Entries are due that could not be started: workers tell us of each end. */
 extern void janitor_scheduler_set_backlog(bool backlog);
 

@@ -38,6 +38,7 @@ typedef struct JanitorDatabase
 	TimestampTz next_due;		/* nothing to look at before; DT_NOEND: never */
 	bool		everything;		/* definitions changed since the last news */
 	bool		reconciled;		/* what a crash left open has been closed */
+	TimestampTz daily_round;	/* when the history of all jobs was pruned */
 	bool		starting;		/* its scheduler was registered */
 	bool		backlog;		/* due entries wait for a run to end */
 	TimestampTz last_start;		/* when its scheduler was last started */

@@ -28,7 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "definition.h"
-#include "run_sql.h"
+#include "command.h"
 #include "settings.h"
 
 /* No duration is longer than 1,000 years, so that sums with a time fit. */
@@ -265,7 +265,7 @@ check_command(const JanitorDraft *draft, const char *job_name)
 	context.arg = &source;
 	context.previous = error_context_stack;
 	error_context_stack = &context;
-	janitor_command_check(source.command);
+	(void) janitor_command_parse(source.command);
 	error_context_stack = context.previous;
 }
 

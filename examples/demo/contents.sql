@@ -12,4 +12,5 @@ FROM barycenter.webauthn_challenges
 UNION ALL
 SELECT 'device_codes', count(*),
 	count(*) FILTER (WHERE expires_at < extract(epoch FROM now()))
-FROM barycenter.device_codes;
+FROM barycenter.device_codes
+ORDER BY 1;

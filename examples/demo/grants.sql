@@ -1,5 +1,5 @@
 -- The jobs are to be Barycenter's own: they run with its rights, not with a
--- superuser's.
+-- superuser's. It may look at job_execution, the full record, too.
 
-GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO barycenter;
-GRANT SELECT ON job_execution TO barycenter;
+SELECT job_grant('barycenter', 'define');
+SELECT job_grant('barycenter', 'observe');

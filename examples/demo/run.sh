@@ -24,4 +24,4 @@ trap 'exit 143' TERM HUP
 ensure_packages
 choose_user
 stage_create
-as_user bash examples/demo/show.sh
+run_group bash examples/demo/show.sh

@@ -124,11 +124,12 @@ choose_user() {
 	return 1
 }
 
-# Runs a command as that user, in the stage, with an environment of its own:
-# neither PGHOST nor the like of the caller may reach the tests.
-as_user() {
-	local -a drop=() keep=()
+# Becomes a command run as that user, in the stage, with an environment of its
+# own: neither PGHOST nor the like of the caller may reach the tests.
+become_user() {	# [setsid] COMMAND...
+	local -a lead=() drop=() keep=()
 	local name
+	if [ "$1" = setsid ]; then lead=(setsid); shift; fi
 	for name in PG_TEST_TIMEOUT_DEFAULT PG_TEST_NOCLEAN JANITOR_SUITE_TIMEOUT \
 			REGRESS ISOLATION PROVE_TESTS PROVE_FLAGS TERM; do
 		[ -z "${!name:-}" ] || keep+=("$name=${!name}")
@@ -137,13 +138,41 @@ as_user() {
 		drop=(setpriv "--reuid=$run_user" "--regid=$(id -g "$run_user")"
 			--clear-groups)
 	fi
-	(
-		cd "$stage/src"
-		exec "${drop[@]}" env -i PATH="$PATH" HOME="$stage" LC_ALL=C.UTF-8 \
-			USER="$run_user" LOGNAME="$run_user" SHELL=/bin/bash \
-			TMPDIR="$stage/tmp" STAGE="$stage" PG_CONFIG="$pg_config" \
-			"${keep[@]}" "$@"
-	)
+	cd "$stage/src"
+	# What bash starts in the background would ignore an interrupt, and psql
+	# has to be able to receive one.
+	exec "${lead[@]}" "${drop[@]}" env --default-signal=INT,QUIT -i \
+		PATH="$PATH" HOME="$stage" LC_ALL=C.UTF-8 USER="$run_user" \
+		LOGNAME="$run_user" SHELL=/bin/bash TMPDIR="$stage/tmp" \
+		STAGE="$stage" PG_CONFIG="$pg_config" "${keep[@]}" "$@"
+}
+
+as_user() { ( become_user "$@" ); }
+
+# The same for a command that starts others: in a session of its own, so that
+# all of it can be ended, and in the background, so that we can be interrupted.
+group=
+run_group() {	# COMMAND...
+	local status=0
+	( become_user setsid "$@" ) &
+	group=$!
+	wait "$group" || status=$?
+	end_group
+	return "$status"
+}
+
+group_lives() { kill -0 -- "-$group" 2>/dev/null; }
+
+end_group() {
+	local tries=50
+	[ -n "$group" ] || return 0
+	kill -TERM -- "-$group" 2>/dev/null || true
+	while group_lives && [ "$tries" -gt 0 ]; do
+		sleep 0.1
+		tries=$((tries - 1))
+	done
+	kill -KILL -- "-$group" 2>/dev/null || true
+	group=
 }
 
 # ----- the stage -----
@@ -162,10 +191,11 @@ stage_create() {
 	fi
 }
 
-# Ends the servers that a suite which was cut off has left: those whose data
-# directories lie in the stage, and no others.
-stage_stop_servers() {
+# Ends what a run that was cut off has left: our group, and the servers whose
+# data directories lie in the stage.
+stage_end() {
 	local pidfile
+	end_group
 	find "$stage" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
 		as_user "$("$pg_config" --bindir)/pg_ctl" stop -s -m immediate \
 			-D "${pidfile%/*}" >/dev/null 2>&1 || true
@@ -173,7 +203,7 @@ stage_stop_servers() {
 }
 
 stage_remove() {
-	stage_stop_servers
+	stage_end
 	cd /
 	rm -rf "$stage"
 }

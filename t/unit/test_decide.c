@@ -45,7 +45,7 @@ static const char *const verdict_names[] = {
 };
 
 static void
-describe(const JanitorCase * it)
+describe(const JanitorCase *it)
 {
 	printf("# reason %d enabled %d paused %d catch_up %d within %" PRId64
 		   " overlap %d max %d running %d queued %d late %" PRId64
@@ -82,11 +82,11 @@ static const int64_t nows[] = {
 	INT64_C(820454400000000), INT64_MIN + 25 * HOUR, INT64_MAX - 2 * HOUR
 };
 
-typedef bool (*Check) (const JanitorCase * it);
+typedef bool (*Check) (const JanitorCase *it);
 
 /* Checks each case; reports the first five that fail. */
 static void
-for_all_times(JanitorCase * it, Check check, int *bad)
+for_all_times(JanitorCase *it, Check check, int *bad)
 {
 	for (int n = 0; n < lengthof(nows); n++)
 		for (int l = 0; l < lengthof(lates); l++)
@@ -102,7 +102,7 @@ for_all_times(JanitorCase * it, Check check, int *bad)
 }
 
 static void
-for_all_loads(JanitorCase * it, Check check, int *bad)
+for_all_loads(JanitorCase *it, Check check, int *bad)
 {
 	for (int m = 0; m < lengthof(max_runnings); m++)
 		for (it->running = 0; it->running <= 4; it->running++)
@@ -169,7 +169,7 @@ typedef struct Line
 	int			yes;
 	int			no;
 	JanitorVerdict verdict;
-}			Line;
+} Line;
 
 static const Line table[] = {
 	/* asked for */
@@ -222,7 +222,7 @@ static const Line table[] = {
 };
 
 static int
-answers(const JanitorCase * it)
+answers(const JanitorCase *it)
 {
 	int64_t		late = it->now - it->scheduled_for;
 	int			yes = 0;
@@ -244,7 +244,7 @@ answers(const JanitorCase * it)
 }
 
 static bool
-agrees_with_table(const JanitorCase * it)
+agrees_with_table(const JanitorCase *it)
 {
 	int			yes = answers(it);
 	int			matches = 0;
@@ -266,26 +266,26 @@ agrees_with_table(const JanitorCase * it)
  */
 
 static bool
-is_asked_for(const JanitorCase * it)
+is_asked_for(const JanitorCase *it)
 {
 	return it->reason != JANITOR_REASON_SCHEDULE;
 }
 
 static bool
-no_run_too_many(const JanitorCase * it)
+no_run_too_many(const JanitorCase *it)
 {
 	return janitor_decide(it) != JANITOR_START || it->max_running == 0 ||
 		it->running + 1 <= it->max_running;
 }
 
 static bool
-nothing_of_a_paused_job_starts(const JanitorCase * it)
+nothing_of_a_paused_job_starts(const JanitorCase *it)
 {
 	return !it->paused || janitor_decide(it) != JANITOR_START;
 }
 
 static bool
-only_the_disabled_is_dropped(const JanitorCase * it)
+only_the_disabled_is_dropped(const JanitorCase *it)
 {
 	bool		of_schedule = it->reason == JANITOR_REASON_SCHEDULE ||
 	it->reason == JANITOR_REASON_STARTUP;
@@ -295,7 +295,7 @@ only_the_disabled_is_dropped(const JanitorCase * it)
 }
 
 static bool
-what_was_asked_for_is_never_skipped(const JanitorCase * it)
+what_was_asked_for_is_never_skipped(const JanitorCase *it)
 {
 	JanitorVerdict verdict = janitor_decide(it);
 
@@ -305,7 +305,7 @@ what_was_asked_for_is_never_skipped(const JanitorCase * it)
 
 /* A schedule entry that waits holds up the occurrences behind it. */
 static bool
-only_catching_up_waits(const JanitorCase * it)
+only_catching_up_waits(const JanitorCase *it)
 {
 	return is_asked_for(it) || janitor_decide(it) != JANITOR_WAIT ||
 		(it->catch_up == JANITOR_CATCH_UP_ALL &&
@@ -313,7 +313,7 @@ only_catching_up_waits(const JanitorCase * it)
 }
 
 static bool
-one_at_most_is_kept(const JanitorCase * it)
+one_at_most_is_kept(const JanitorCase *it)
 {
 	return janitor_decide(it) != JANITOR_KEEP_ONE ||
 		(it->overlap == JANITOR_OVERLAP_QUEUE && !it->queued &&
@@ -321,7 +321,7 @@ one_at_most_is_kept(const JanitorCase * it)
 }
 
 static bool
-nothing_older_than_within_starts(const JanitorCase * it)
+nothing_older_than_within_starts(const JanitorCase *it)
 {
 	JanitorVerdict verdict = janitor_decide(it);
 
@@ -333,7 +333,7 @@ nothing_older_than_within_starts(const JanitorCase * it)
 
 /* Room can only help: what starts in a full job starts in an empty one. */
 static bool
-an_unlimited_idle_job_never_waits(const JanitorCase * it)
+an_unlimited_idle_job_never_waits(const JanitorCase *it)
 {
 	JanitorCase idle = *it;
 	JanitorVerdict verdict = janitor_decide(it);
@@ -346,7 +346,7 @@ an_unlimited_idle_job_never_waits(const JanitorCase * it)
 }
 
 static bool
-on_time_catch_up_is_irrelevant(const JanitorCase * it)
+on_time_catch_up_is_irrelevant(const JanitorCase *it)
 {
 	JanitorCase other = *it;
 
@@ -357,7 +357,7 @@ on_time_catch_up_is_irrelevant(const JanitorCase * it)
 }
 
 static bool
-asked_for_time_is_irrelevant(const JanitorCase * it)
+asked_for_time_is_irrelevant(const JanitorCase *it)
 {
 	JanitorCase other = *it;
 
@@ -380,7 +380,7 @@ typedef struct Story
 	int			skipped;
 	int64_t		last_started;
 	bool		in_order;
-}			Story;
+} Story;
 
 /*
  * The occurrences of minutes 1 to 10 are looked at at minute 10 and some
