@@ -19,6 +19,8 @@
  *				  command may have committed in between;	(crash only)
  *				  crash: like failed
  *
+ * The third crash in a row pauses the job.
+ *
  * A run that was itself started by on_failure tells nobody of its failure:
  * two jobs that name each other would never end.
  *
@@ -33,9 +35,11 @@
 #include "utils/timestamp.h"
 
 #include "command.h"
+#include "draft.h"
 #include "settings.h"
 
 #define CONFLICT_RETRIES 3
+#define CRASHES_BEFORE_PAUSE 3
 
 /* How far back the consecutive failures of a job are counted. */
 #define FAILURES_COUNTED 1000
@@ -73,11 +77,22 @@ queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 	janitor_entry_insert(&entry);
 }
 
+/* Of a disabled job nothing runs by itself. */
+static bool
+runs_by_itself(const char *job_name)
+{
+	JanitorJob *job = janitor_job_load(job_name);
+
+	return job != NULL && job->enabled;
+}
+
 static void
 queue_child(const char *job_name, void *arg)
 {
 	JanitorEntry entry;
 
+	if (!runs_by_itself(job_name))
+		return;
 	enqueue(&entry, job_name, JANITOR_REASON_AFTER,
 			((const JanitorExecution *) arg)->id);
 	janitor_entry_insert(&entry);
@@ -156,7 +171,8 @@ tell_of_failure(const JanitorExecution *execution, const JanitorJob *job,
 	JanitorEntry entry;
 
 	if (job->on_failure == NULL ||
-		execution->reason == JANITOR_REASON_FAILURE)
+		execution->reason == JANITOR_REASON_FAILURE ||
+		!runs_by_itself(job->on_failure))
 		return;
 	CommandCounterIncrement();	/* count this failure too */
 	enqueue(&entry, job->on_failure, JANITOR_REASON_FAILURE, execution->id);
@@ -191,6 +207,52 @@ retry_failure(const JanitorExecution *execution, const JanitorJob *job,
 	}
 }
 
+/* --- crashes --- */
+
+static bool
+count_crash(JanitorExecution *execution, void *arg)
+{
+	int		   *count = arg;
+
+	if (execution->status == JANITOR_SKIPPED)
+		return true;
+	if (execution->status != JANITOR_INTERRUPTED ||
+		execution->sqlstate == NULL ||
+		MAKE_SQLSTATE(execution->sqlstate[0], execution->sqlstate[1],
+					  execution->sqlstate[2], execution->sqlstate[3],
+					  execution->sqlstate[4]) != ERRCODE_CRASH_SHUTDOWN)
+		return false;
+	return ++(*count) < CRASHES_BEFORE_PAUSE;
+}
+
+/*
+ * A job that crashes its server must not do so for ever.  Whoever holds the
+ * job's lock is changing it and so knows of it; then the next crash pauses.
+ */
+static void
+pause_after_crashes(const JanitorJob *job)
+{
+	JanitorDraft draft;
+	int			crashes = 0;
+
+	janitor_execution_scan(job->name, count_crash, &crashes);
+	if (crashes < CRASHES_BEFORE_PAUSE || job->paused ||
+		!janitor_job_try_lock(job->name))
+		return;
+	janitor_draft_load(&draft, job->tuple);
+	janitor_draft_set_text(&draft, Anum_definition_paused_by, "pg_janitor");
+	janitor_draft_set_text(&draft, Anum_definition_paused_reason,
+						   psprintf("its last %d runs ended in a crash",
+									CRASHES_BEFORE_PAUSE));
+	janitor_draft_set(&draft, Anum_definition_paused_until, (Datum) 0, true);
+	(void) janitor_draft_save(&draft, job->tuple, "pause");
+	ereport(LOG,
+			(errmsg("job \"%s\" is paused: its last %d runs ended in a crash",
+					job->name, CRASHES_BEFORE_PAUSE),
+			 errhint("When the cause is mended, SELECT job_resume('%s').",
+					 job->name)));
+}
+
 /* --- the end --- */
 
 bool
@@ -218,6 +280,7 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 			{
 				retry_failure(execution, job, outcome);
 				tell_of_failure(execution, job, outcome);
+				pause_after_crashes(job);
 			}
 			else if (!janitor_command_is_non_atomic(job->command))
 				queue_retry(execution, execution->attempt,

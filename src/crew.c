@@ -41,6 +41,10 @@
 /* With a backlog, workers wake the scheduler when the ring is this low. */
 #define RING_LOW 16
 
+/* A worker that was asked to end its run is asked again after this. */
+#define REPEAT_END (1 * USECS_PER_SEC)
+#define SIGNALS_BEFORE_DIE 3
+
 /* This process's slot, if it is a worker. */
 static JanitorSlot *my_slot = NULL;
 
@@ -445,7 +449,7 @@ janitor_next_death(JanitorDeath *death)
 	bool		found = false;
 
 	lock(LW_SHARED);
-	for (int i = 0; i < janitor_shared->slot_count && !found; i++)
+	for (int i = death->slot + 1; i < janitor_shared->slot_count && !found; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
@@ -504,8 +508,11 @@ end_slot(JanitorSlot *slot, JanitorEnd why, int signal_number)
 		slot->end = why;
 		slot->end_execution = slot->execution_id;
 	}
+	slot->end_since = GetCurrentTimestamp();
+	slot->end_signals++;
 	if (slot->worker.pid != 0)
 		kill(slot->worker.pid, signal_number);
+	wake_my_scheduler();		/* it repeats the signal if need be */
 }
 
 static JanitorSlot *
@@ -578,6 +585,32 @@ janitor_end_all(JanitorEnd why)
 			end_slot(slot, why, SIGINT);
 	}
 	unlock();
+}
+
+TimestampTz
+janitor_repeat_ends(void)
+{
+	TimestampTz again = DT_NOEND;
+	TimestampTz now = GetCurrentTimestamp();
+
+	lock(LW_EXCLUSIVE);
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state != JANITOR_SLOT_RUNNING ||
+			slot->database != MyDatabaseId || slot->end_signals == 0)
+			continue;
+		if (now - slot->end_since >= REPEAT_END)
+		{
+			slot->end_since = now;
+			kill(slot->worker.pid,
+				 ++slot->end_signals < SIGNALS_BEFORE_DIE ? SIGINT : SIGTERM);
+		}
+		again = Min(again, slot->end_since + REPEAT_END);
+	}
+	unlock();
+	return again;
 }
 
 /*
@@ -799,6 +832,7 @@ janitor_worker_done(void)
 	my_slot->execution_id = 0;
 	my_slot->end = JANITOR_END_NONE;
 	my_slot->end_execution = 0;
+	my_slot->end_signals = 0;
 	if (database->backlog &&
 		ring_count(my_slot->database, my_slot->owner) <= RING_LOW)
 		janitor_wake_database(database);
@@ -833,7 +867,7 @@ janitor_worker_term_requested(void)
 	JanitorSlot *slot = my_slot;
 
 	if (slot == NULL || slot->execution_id == 0 || slot->term_requested ||
-		slot->end == JANITOR_END_TERMINATE)
+		slot->end != JANITOR_END_NONE)
 		return false;
 	slot->term_requested = true;
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)

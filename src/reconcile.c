@@ -7,7 +7,9 @@
  * say `running` of what nobody runs, and a job may lack the entry of its next
  * occurrence.  The first scheduler of a database after each start of the
  * server closes the former and supplies the latter.  While the server is up
- * both are kept right as they change, so later schedulers need not look.
+ * both are kept right as they change; an hourly look, and one after the clock
+ * went back, finds what was changed behind our back (rows loaded by a restore
+ * or by replication, edits by hand).
  *
  * Runs in the scheduler only, each job or run in a transaction of its own:
  * what cannot be put right for one of them (a row that an open transaction
@@ -31,6 +33,9 @@
 
 /* Jobs put right in one transaction. */
 #define JOBS_AT_ONCE 500
+
+/* Steps of the clock up to this are waited out. */
+#define CLOCK_SLACK (60 * USECS_PER_SEC)
 
 /* --- ends of runs without a worker --- */
 
@@ -65,48 +70,65 @@ describe_end(JanitorEnd end, JanitorOutcome *outcome, JanitorLoss *loss)
 		case JANITOR_END_NONE:
 			outcome->status = JANITOR_INTERRUPTED;
 			outcome->sqlstate = ERRCODE_CRASH_SHUTDOWN;
-			outcome->error_message = "the run's worker process ended";
+			outcome->error_message = "the worker process died";
 			*loss = JANITOR_LOSS_CRASH;
 			break;
 	}
 }
 
-static void
-close_execution(int64 execution_id, JanitorEnd end, const char *detail)
+/* An execution to be closed, and how. */
+typedef struct Closing
 {
-	JanitorExecution execution;
+	int64		execution_id;
 	JanitorOutcome outcome;
 	JanitorLoss loss;
+} Closing;
 
-	describe_end(end, &outcome, &loss);
-	outcome.detail = detail;
+static void
+close_execution(void *arg)
+{
+	Closing    *closing = arg;
+	JanitorExecution execution;
+
 	janitor_begin();
-	if (janitor_execution_find(execution_id, &execution) &&
+	if (janitor_execution_find(closing->execution_id, &execution) &&
 		execution.status == JANITOR_RUNNING &&
 		janitor_conclude(&execution, janitor_job_load(execution.job_name),
-						 &outcome, loss))
-		janitor_log_outcome(&execution, &outcome);
+						 &closing->outcome, closing->loss))
+		janitor_log_outcome(&execution, &closing->outcome);
 	janitor_commit(false);
 }
 
-int
+/*
+ * What cannot be written now (the disk is full, somebody holds the row) stays
+ * dead in its slot and is tried again; the others are not kept from it.
+ */
+JanitorError *
 janitor_bury_dead(void)
 {
-	JanitorDeath death;
-	int			count = 0;
+	JanitorDeath death = {.slot = -1};
+	JanitorError *error = NULL;
 
 	while (janitor_next_death(&death))
 	{
 		if (death.execution_id != 0)
-			close_execution(death.execution_id, death.end,
-							death.end == JANITOR_END_NONE ?
-							"the worker process died" : NULL);
+		{
+			Closing		closing = {.execution_id = death.execution_id};
+			JanitorError *failed;
+
+			describe_end(death.end, &closing.outcome, &closing.loss);
+			failed = janitor_attempt(close_execution, &closing);
+			if (failed)
+			{
+				error = failed;
+				continue;
+			}
+		}
 		else if (!death.served)
 			janitor_owner_failed(death.owner);
 		janitor_slot_bury(death.slot);
-		count++;
 	}
-	return count;
+	return error;
 }
 
 /* --- after a start of the server --- */
@@ -138,6 +160,24 @@ collect_open_run(JanitorExecution *execution, void *arg)
 	open->ids[open->count++] = execution->id;
 }
 
+/* Nobody was left to say how it ended. */
+static void
+describe_open(Closing *closing)
+{
+	if (janitor_was_standby())
+	{
+		describe_end(JANITOR_END_SHUTDOWN, &closing->outcome, &closing->loss);
+		closing->outcome.error_message =
+			"the server it ran on was replaced by this one";
+	}
+	else
+	{
+		describe_end(JANITOR_END_NONE, &closing->outcome, &closing->loss);
+		closing->outcome.error_message =
+			"the server crashed or was stopped immediately";
+	}
+}
+
 /* Rows that say `running` though no worker and no ring entry carries them. */
 static void
 close_open_runs(void)
@@ -153,8 +193,12 @@ close_open_runs(void)
 	janitor_commit(true);
 
 	for (int i = 0; i < open.count; i++)
-		close_execution(open.ids[i], JANITOR_END_NONE,
-						"the server crashed or was stopped immediately");
+	{
+		Closing		closing = {.execution_id = open.ids[i]};
+
+		describe_open(&closing);
+		close_execution(&closing);
+	}
 }
 
 /* run_on_start; not if a missed occurrence of the job will be made up. */
@@ -185,18 +229,35 @@ typedef struct Needy
 	MemoryContext scratch;
 	MemoryContext keep;
 	List	   *names;
+	TimestampTz now;			/* by janitor_clock() */
+	bool		at_start;
 } Needy;
 
+/*
+ * A clock that went back leaves entries behind that are later than the
+ * schedule says.  What is due within a minute is left as it is: it may have
+ * run just before the step, and a small step is waited out.
+ */
 static bool
-needs_something(const JanitorJob *job)
+is_too_late(const JanitorJob *job, const JanitorEntry *entry, TimestampTz now)
+{
+	return entry->scheduled_for >
+		janitor_job_occurrence(job, DT_NOBEGIN, now + CLOCK_SLACK);
+}
+
+static bool
+needs_something(const JanitorJob *job, const Needy *needy)
 {
 	JanitorEntry entry;
 
 	if (!job->enabled)
 		return false;
-	return job->run_on_start ||
-		(job->schedule != NULL &&
-		 !janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry));
+	if (job->run_on_start && needy->at_start)
+		return true;
+	if (job->schedule == NULL)
+		return false;
+	return !janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry) ||
+		is_too_late(job, &entry, needy->now);
 }
 
 static void
@@ -206,7 +267,7 @@ collect_needy(HeapTuple tuple, void *arg)
 	MemoryContext caller = MemoryContextSwitchTo(needy->scratch);
 	JanitorJob *job = janitor_job_from_tuple(tuple);
 
-	if (needs_something(job))
+	if (needs_something(job, needy))
 	{
 		MemoryContextSwitchTo(needy->keep);
 		needy->names = lappend(needy->names, pstrdup(job->name));
@@ -216,10 +277,10 @@ collect_needy(HeapTuple tuple, void *arg)
 }
 
 static void
-reconcile_job(const char *job_name)
+reconcile_job(const char *job_name, const Needy *needy)
 {
 	JanitorJob *job;
-	TimestampTz now = janitor_clock();
+	JanitorEntry entry;
 
 	/* whoever is changing the job brings its entry into line himself */
 	if (!janitor_job_try_lock(job_name))
@@ -227,21 +288,25 @@ reconcile_job(const char *job_name)
 	job = janitor_job_load(job_name);
 	if (job == NULL || !job->enabled)
 		return;
-	(void) janitor_job_sync_entry(job, now, false);
-	if (job->run_on_start)
-		queue_start(job, now);
+	if (job->run_on_start && needy->at_start)
+		queue_start(job, needy->now);
+	(void) janitor_job_sync_entry(job, needy->now,
+								  janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry) &&
+								  is_too_late(job, &entry, needy->now));
 }
 
 /* In transactions of bounded size: each job takes a lock. */
 static void
-reconcile_jobs(void)
+reconcile_jobs(bool at_start)
 {
 	Needy		needy;
 	ListCell   *cell;
 	int			count = 0;
 
+	MemSet(&needy, 0, sizeof(needy));
 	needy.keep = CurrentMemoryContext;
-	needy.names = NIL;
+	needy.now = janitor_clock();
+	needy.at_start = at_start;
 	needy.scratch = AllocSetContextCreate(CurrentMemoryContext,
 										  "pg_janitor reconcile",
 										  ALLOCSET_DEFAULT_SIZES);
@@ -249,7 +314,7 @@ reconcile_jobs(void)
 	janitor_definition_scan(collect_needy, &needy);
 	foreach(cell, needy.names)
 	{
-		reconcile_job(lfirst(cell));
+		reconcile_job(lfirst(cell), &needy);
 		if (++count % JOBS_AT_ONCE == 0)
 		{
 			janitor_commit(true);
@@ -261,11 +326,9 @@ reconcile_jobs(void)
 }
 
 void
-janitor_reconcile(void)
+janitor_reconcile(bool at_start)
 {
-	if (janitor_reconciled())
-		return;
-	close_open_runs();
-	reconcile_jobs();
-	janitor_set_reconciled();
+	if (at_start)
+		close_open_runs();
+	reconcile_jobs(at_start);
 }

@@ -12,17 +12,20 @@
 
 #include "compat.h"
 
+#include "session.h"
+
 /*
- * Once per start of the server, before the first look: closes executions
- * that no process carries, gives every enabled scheduled job its entry,
- * queues what runs on start.
+ * Gives every enabled scheduled job its entry, and one that is not later than
+ * its schedule says.  At the start of the server also: closes executions that
+ * no process carries, and queues what runs on start.
  */
-extern void janitor_reconcile(void);
+extern void janitor_reconcile(bool at_start);
 
 /*
  * Records the ends of runs whose worker is gone, and frees their slots.
- * Returns how many there were.
+ * Returns the last error, NULL if none: what could not be recorded is left
+ * for the next call.
  */
-extern int	janitor_bury_dead(void);
+extern JanitorError *janitor_bury_dead(void);
 
 #endif							/* JANITOR_RECONCILE_H */

@@ -124,9 +124,9 @@ disarm_timeouts(void)
 
 /* Reads the execution and its job; in the run's transaction. */
 static bool
-load(Work *work, int64 execution_id)
+load(Work *work)
 {
-	if (!janitor_execution_find(execution_id, &work->execution) ||
+	if (!janitor_execution_find(work->execution.id, &work->execution) ||
 		work->execution.status != JANITOR_RUNNING)
 		return false;
 	work->job = janitor_job_load(work->execution.job_name);
@@ -186,21 +186,22 @@ describe_success(const Work *work, JanitorOutcome *outcome)
 }
 
 /*
- * Everything up to and including the commit.  false: there was nothing to do,
- * the execution had been ended by somebody else.
+ * Everything up to and including the commit.  There may be nothing to do: the
+ * execution has been ended by somebody else.
  */
-static bool
-execute(Work *work, int64 execution_id)
+static void
+execute(void *arg)
 {
+	Work	   *work = arg;
 	JanitorOutcome outcome;
 	bool		non_atomic;
 	bool		flush;
 
 	janitor_begin_run();
-	if (!load(work, execution_id))
+	if (!load(work))
 	{
 		janitor_commit_run(true);
-		return false;
+		return;
 	}
 	check_may_begin(work);
 	set_up_run(work);
@@ -224,7 +225,6 @@ execute(Work *work, int64 execution_id)
 	janitor_commit_run(!flush);
 	RESUME_CANCEL_INTERRUPTS();
 	janitor_log_outcome(&work->execution, &outcome);
-	return true;
 }
 
 /* --- failure --- */
@@ -301,7 +301,7 @@ void
 janitor_run_execution(int64 execution_id)
 {
 	Work	   *work;
-	JanitorError *volatile error = NULL;
+	JanitorError *error;
 
 	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(run_context);
@@ -309,20 +309,8 @@ janitor_run_execution(int64 execution_id)
 	work->execution.id = execution_id;
 	work->started_at = GetCurrentTimestamp();
 
-	PG_TRY();
-	{
-		execute(work, execution_id);
-	}
-	PG_CATCH();
-	{
-		HOLD_INTERRUPTS();
-		error = janitor_catch_error(run_context);
-		janitor_current_run = NULL;
-		janitor_abort();
-		RESUME_INTERRUPTS();
-	}
-	PG_END_TRY();
-
+	error = janitor_attempt(execute, work);
+	janitor_current_run = NULL;
 	if (error && work->execution.job_name != NULL)
 		record_failure(work, error);
 	else if (error)

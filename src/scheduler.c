@@ -17,7 +17,7 @@
  * pg_janitor.shutdown_grace.  After pg_terminate_backend it ends at once and
  * the launcher starts another; runs in progress are not touched.
  *
- * An ERROR in a look rolls it back, is logged once, and the look is repeated
+ * An ERROR in a cycle rolls it back, is logged once, and the cycle is repeated
  * after a second with everything read afresh.  FATAL and crash: shmem.c.
  *
  * Memory: scheduler_context for a cycle, reset at its start.
@@ -51,6 +51,7 @@
 #define RETRY_AFTER_ERROR (1 * USECS_PER_SEC)
 #define PREPARE_BEFORE (1 * USECS_PER_SEC)
 #define LOOK_AT_RING (200 * INT64CONST(1000))
+#define RECONCILE_INTERVAL (3600 * USECS_PER_SEC)
 
 /* Key of the session lock; user locks use other values of the last field. */
 #define SCHEDULER_LOCK_CLASS 1000
@@ -214,35 +215,70 @@ clock_went_back(Scheduler *scheduler)
 	return back;
 }
 
+/*
+ * At the start of the server before the first look; later in a quiet moment,
+ * once an hour.
+ */
 static void
-look(Scheduler *scheduler)
+reconcile(void *arg)
 {
-	JanitorNews news;
-	JanitorLook seen;
+	bool	   *at_start = arg;
 
-	janitor_scheduler_news(&news);
-	if (news.leave)
+	janitor_reconcile(*at_start);
+	janitor_set_reconciled(GetCurrentTimestamp());
+}
+
+static void
+reconcile_if_due(Scheduler *scheduler, bool now)
+{
+	TimestampTz at = janitor_reconciled_at();
+	bool		at_start = at == DT_NOBEGIN;
+	JanitorError *error;
+
+	if (!at_start && !now &&
+		GetCurrentTimestamp() - at < RECONCILE_INTERVAL)
+		return;
+	error = janitor_attempt(reconcile, &at_start);
+	if (error)
+		log_once(scheduler, error);
+}
+
+/* Returns the news; leaves where the database is not ours any more. */
+static void
+take_news(Scheduler *scheduler, JanitorNews *news)
+{
+	janitor_scheduler_news(news);
+	if (news->leave)
 	{
 		janitor_retire_all();
 		proc_exit(0);
 	}
-	if (news.generation != scheduler->generation)
+	if (news->generation != scheduler->generation)
 		scheduler->last_activity = GetCurrentTimestamp();
-	scheduler->generation = news.generation;
-	if (news.everything && !extension_exists())
+	scheduler->generation = news->generation;
+	if (news->everything && !extension_exists())
 	{
-		ereport(DEBUG1, (errmsg("pg_janitor is gone from this database")));
 		janitor_retire_all();
 		(void) janitor_scheduler_leave(scheduler->generation, DT_NOEND);
 		proc_exit(0);
 	}
-	if (clock_went_back(scheduler))
-		news.due = DT_NOBEGIN;
+}
 
+static void
+look(void *arg)
+{
+	Scheduler  *scheduler = arg;
+	JanitorNews news;
+	JanitorLook seen;
+
+	take_news(scheduler, &news);
+	if (clock_went_back(scheduler))
+	{
+		reconcile_if_due(scheduler, true);
+		news.due = DT_NOBEGIN;
+	}
 	do
 	{
-		(void) janitor_bury_dead();
-		end_terminated_runs();
 		janitor_take_back_stuck(false);
 		janitor_dispatch(news.due, news.everything, &seen);
 		news.due = DT_NOEND;
@@ -251,36 +287,43 @@ look(Scheduler *scheduler)
 			scheduler->last_activity = GetCurrentTimestamp();
 		CHECK_FOR_INTERRUPTS();
 	} while (seen.more && !terminate_requested);
-
 	scheduler->look_at = seen.look_at;
-	scheduler->last_error = 0;
 
 	/* a quiet moment */
-	scheduler->pruning = seen.claimed == 0 && !terminate_requested &&
-		janitor_history_prune();
+	scheduler->pruning = false;
+	if (seen.claimed == 0 && !terminate_requested)
+	{
+		reconcile_if_due(scheduler, false);
+		scheduler->pruning = janitor_history_prune();
+	}
 }
 
+/*
+ * One cycle.  What fails is logged once and tried again after a second, with
+ * the queue read afresh.
+ */
 static void
-look_safely(Scheduler *scheduler)
+cycle(Scheduler *scheduler)
 {
-	PG_TRY();
-	{
-		look(scheduler);
-	}
-	PG_CATCH();
-	{
-		JanitorError *error;
+	JanitorError *unburied = janitor_bury_dead();
+	JanitorError *error;
 
-		HOLD_INTERRUPTS();
-		error = janitor_catch_error(scheduler_context);
-		janitor_abort();
+	end_terminated_runs();
+	error = janitor_attempt(look, scheduler);
+	if (error)
+	{
 		janitor_dispatch_reset();
-		log_once(scheduler, error);
-		scheduler->look_at = janitor_clock() + RETRY_AFTER_ERROR;
 		scheduler->pruning = false;
-		RESUME_INTERRUPTS();
+		scheduler->look_at = DT_NOEND;
 	}
-	PG_END_TRY();
+	if (error || unburied)
+	{
+		log_once(scheduler, error ? error : unburied);
+		scheduler->look_at = Min(scheduler->look_at,
+								 janitor_clock() + RETRY_AFTER_ERROR);
+	}
+	else
+		scheduler->last_error = 0;
 }
 
 /* --- between cycles --- */
@@ -315,6 +358,7 @@ sleep_until(Scheduler *scheduler)
 	}
 	if (scheduler->pruning)
 		return now;
+	until = Min(until, janitor_repeat_ends());
 	if (janitor_ring_oldest(&oldest))
 		until = Min(until, Max(oldest, now) + LOOK_AT_RING);
 	return until;
@@ -384,7 +428,7 @@ janitor_scheduler_main(Datum argument)
 	scheduler.prepared = DT_NOBEGIN;
 	set_up(janitor_scheduler_argument(argument));
 	leave_unless_needed(&scheduler);
-	janitor_reconcile();
+	reconcile_if_due(&scheduler, false);
 	scheduler.last_activity = GetCurrentTimestamp();
 	scheduler.last_clock = janitor_clock();
 
@@ -405,7 +449,7 @@ janitor_scheduler_main(Datum argument)
 		}
 		if (!janitor_enabled)
 			leave_unless_needed(&scheduler);
-		look_safely(&scheduler);
+		cycle(&scheduler);
 		if (may_leave(&scheduler) &&
 			janitor_scheduler_leave(scheduler.generation, scheduler.look_at))
 			proc_exit(0);

@@ -138,6 +138,28 @@ janitor_catch_error(MemoryContext context)
 	return error;
 }
 
+JanitorError *
+janitor_attempt(void (*function) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	JanitorError *volatile error = NULL;
+
+	PG_TRY();
+	{
+		function(arg);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		error = janitor_catch_error(caller);
+		janitor_abort();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	return error;
+}
+
 /*
  * What DISCARD ALL does.  Run by itself, in its own transaction, after every
  * run; temporary tables are the only part that writes.

@@ -42,6 +42,13 @@ extern void janitor_abort(void);
 extern JanitorError *janitor_catch_error(MemoryContext context);
 
 /*
+ * Calls a function that begins and commits its own transactions.  On ERROR:
+ * whatever is open is rolled back, and the error is returned, in the context
+ * that was current; NULL: there was none.
+ */
+extern JanitorError *janitor_attempt(void (*function) (void *arg), void *arg);
+
+/*
  * The same for a job's own statements, with the session's settings for
  * isolation and read-only as the owner has them.  No snapshot is pushed.
  */

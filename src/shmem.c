@@ -22,7 +22,10 @@
  */
 #include "shmem_internal.h"
 
+#include <unistd.h>
+
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
@@ -85,6 +88,9 @@ start_shared_memory(void)
 		MemSet(janitor_shared, 0, shared_size());
 		janitor_shared->lock = &GetNamedLWLockTranche("pg_janitor")->lock;
 		janitor_shared->slot_count = max_worker_processes;
+		janitor_shared->was_standby =
+			access(STANDBY_SIGNAL_FILE, F_OK) == 0 ||
+			access(RECOVERY_SIGNAL_FILE, F_OK) == 0;
 		ConditionVariableInit(&janitor_shared->run_ended);
 	}
 	LWLockRelease(AddinShmemInitLock);
@@ -534,23 +540,35 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due)
 	return left;
 }
 
-bool
-janitor_reconciled(void)
+TimestampTz
+janitor_reconciled_at(void)
 {
-	bool		reconciled;
+	JanitorDatabase *database;
+	TimestampTz at;
 
 	LWLockAcquire(janitor_shared->lock, LW_SHARED);
-	reconciled = janitor_my_database()->reconciled;
+	database = janitor_my_database();
+	at = database->reconciled ? database->reconciled_at : DT_NOBEGIN;
 	LWLockRelease(janitor_shared->lock);
-	return reconciled;
+	return at;
 }
 
 void
-janitor_set_reconciled(void)
+janitor_set_reconciled(TimestampTz at)
 {
+	JanitorDatabase *database;
+
 	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
-	janitor_my_database()->reconciled = true;
+	database = janitor_my_database();
+	database->reconciled = true;
+	database->reconciled_at = at;
 	LWLockRelease(janitor_shared->lock);
+}
+
+bool
+janitor_was_standby(void)
+{
+	return janitor_shared->was_standby;
 }
 
 bool

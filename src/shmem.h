@@ -138,9 +138,12 @@ extern void janitor_scheduler_news(JanitorNews *news);
  */
 extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due);
 
-/* Has a scheduler closed what the last crash left open, since the start? */
-extern bool janitor_reconciled(void);
-extern void janitor_set_reconciled(void);
+/* When a scheduler last put things right; DT_NOBEGIN: not since the start. */
+extern TimestampTz janitor_reconciled_at(void);
+extern void janitor_set_reconciled(TimestampTz at);
+
+/* Did this server start as a standby, or from a backup? */
+extern bool janitor_was_standby(void);
 
 /* Has nobody done the daily round for a day?  Then it is the caller's. */
 extern bool janitor_take_daily_round(void);
@@ -193,6 +196,8 @@ typedef struct JanitorDeath
 	bool		served;			/* false: it died while connecting */
 	JanitorEnd	end;			/* who asked for it */
 } JanitorDeath;
+
+/* The next after death->slot; begin with -1. */
 extern bool janitor_next_death(JanitorDeath *death);
 extern void janitor_slot_bury(int slot);
 
@@ -200,6 +205,13 @@ extern void janitor_slot_bury(int slot);
 extern int	janitor_terminated(int64 *execution_ids, int size);
 extern int	janitor_runs_in_progress(void);
 extern void janitor_end_all(JanitorEnd why);
+
+/*
+ * Runs that were asked to end and go on (a command can swallow a cancel) are
+ * asked again each second, the third time for good.  Returns when to call
+ * this again; DT_NOEND: no run has been asked.
+ */
+extern TimestampTz janitor_repeat_ends(void);
 extern void janitor_terminate_run(int64 execution_id);
 extern void janitor_retire_all(void);
 extern void janitor_retire_everybody(void);

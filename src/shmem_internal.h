@@ -37,7 +37,8 @@ typedef struct JanitorDatabase
 	uint64		generation;		/* grows with everything told to it */
 	TimestampTz next_due;		/* nothing to look at before; DT_NOEND: never */
 	bool		everything;		/* definitions changed since the last news */
-	bool		reconciled;		/* what a crash left open has been closed */
+	bool		reconciled;		/* once since the server started */
+	TimestampTz reconciled_at;	/* last time */
 	TimestampTz daily_round;	/* when the history of all jobs was pruned */
 	bool		starting;		/* its scheduler was registered */
 	bool		backlog;		/* due entries wait for a run to end */
@@ -81,6 +82,8 @@ typedef struct JanitorSlot
 	 */
 	volatile JanitorEnd end;
 	volatile int64 end_execution;
+	TimestampTz end_since;		/* when the worker was last signalled */
+	int			end_signals;	/* how often */
 
 	/* Set by the worker's SIGTERM handler, without the lock. */
 	volatile sig_atomic_t term_requested;
@@ -102,6 +105,8 @@ typedef struct JanitorShared
 	LWLock	   *lock;
 	JanitorProcess launcher;
 	bool		rescan;			/* look at pg_database again */
+	bool		was_standby;	/* fixed at start: began in recovery of an
+								 * archive or as a standby */
 	ConditionVariable run_ended;	/* has a lock of its own */
 	int			slot_count;		/* fixed at start */
 	int			ready_count;
