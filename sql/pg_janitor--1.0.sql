@@ -383,6 +383,12 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 REVOKE ALL ON FUNCTION job_running FROM PUBLIC;
 COMMENT ON FUNCTION job_running IS 'Runs in progress of roles that the caller is a member of. pid is NULL while a run waits for its worker.';
 
+CREATE FUNCTION job_owner_problem(owner text, owner_oid oid)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_owner_problem FROM PUBLIC;
+COMMENT ON FUNCTION job_owner_problem IS 'Why no job can run as this role. NULL: it can.';
+
 /*
  * The views.  Everybody may read them, and sees what belongs to roles that
  * the current user is a member of; superusers see everything, also what
@@ -436,10 +442,9 @@ CREATE VIEW job_status WITH (security_barrier) AS
 			   coalesce(waiting.n, 0) AS waiting,
 			   bad.n AS consecutive_failures,
 			   recent.avg_duration, recent.p95_duration,
-			   role.rolname AS role_name,
+			   job_owner_problem(d.owner, d.owner_oid) AS owner_problem,
 			   coalesce(d.paused_until > clock_timestamp(), true) AND d.paused_by IS NOT NULL AS paused
 		FROM job_definition d
-		LEFT JOIN pg_catalog.pg_roles role ON role.oid = d.owner_oid AND role.rolname = d.owner
 		LEFT JOIN job_queue next ON next.job_name = d.name AND next.key = '@schedule'
 		LEFT JOIN running ON running.job_name = d.name
 		LEFT JOIN LATERAL (
@@ -477,9 +482,7 @@ CREATE VIEW job_status WITH (security_barrier) AS
 			   coalesce(f.due < f.clock - interval '60 seconds', false)
 			   AND NOT f.paused AS overdue,
 			   CASE
-				   WHEN f.role_name IS NULL OR
-					   NOT pg_catalog.has_database_privilege(f.owner_oid, pg_catalog.current_database(), 'CONNECT')
-					   THEN 'held'
+				   WHEN f.owner_problem IS NOT NULL THEN 'held'
 				   WHEN f.paused THEN 'paused'
 				   WHEN f.started > 0 THEN 'running'
 				   WHEN f.running > 0 THEN 'waiting_for_worker'
@@ -494,10 +497,8 @@ CREATE VIEW job_status WITH (security_barrier) AS
 	)
 	SELECT j.name AS job_name, j.kind, j.health,
 		   CASE j.health
-			   WHEN 'held' THEN CASE
-				   WHEN j.role_name IS NULL
-				   THEN format('role "%s" is gone or is another one; SELECT job_alter(%L, ''{"owner": "..."}'');', j.owner, j.name)
-				   ELSE format('GRANT CONNECT ON DATABASE %I TO %I;', pg_catalog.current_database(), j.owner) END
+			   WHEN 'held' THEN format('%s; correct the role, or SELECT job_alter(%L, ''{"owner": "..."}'');',
+									   j.owner_problem, j.name)
 			   WHEN 'paused' THEN format('by %s%s%s; SELECT job_resume(%L);', j.paused_by,
 										 ' until ' || j.paused_until, ': ' || j.paused_reason, j.name)
 			   WHEN 'disabled' THEN format('SELECT job_enable(%L);', j.name)
@@ -622,11 +623,11 @@ REVOKE ALL ON FUNCTION job_revoke FROM PUBLIC;
 COMMENT ON FUNCTION job_revoke IS 'Takes back what job_grant() gave with that capability, also where another capability contains it.';
 
 /*
- * The exceptions.  The first is read by the views; the others answer only
- * inside a run, to the role that the job runs as, which needs no other right
- * on anything here.
+ * The exceptions.  The first two are called by the views; the others answer
+ * only inside a run, to the role that the job runs as, which needs no other
+ * right on anything here.
  */
-GRANT EXECUTE ON FUNCTION job_running() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_running(), job_owner_problem(text, oid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_scheduled_for(), job_now(), job_report(bigint, jsonb) TO PUBLIC;
 
 /* A word to whoever has not preloaded the library. */

@@ -80,7 +80,7 @@ static void
 stamp_draft(JanitorDraft *draft, JanitorDraft *old)
 {
 	int			version = old == NULL ? 0 :
-		DatumGetInt32(draft_value(old, version));
+	DatumGetInt32(draft_value(old, version));
 	Datum		now = TimestampTzGetDatum(GetCurrentTimestamp());
 
 	janitor_draft_set(draft, Anum_definition_version,

@@ -2,7 +2,7 @@
  *
  * api_inspect.c
  *	  SQL functions that look and change nothing: job_next_runs, job_why, and
- *	  job_running, on which the views are built.
+ *	  what the views are built on.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -21,6 +21,7 @@
 
 PG_FUNCTION_INFO_V1(job_next_runs);
 PG_FUNCTION_INFO_V1(job_running);
+PG_FUNCTION_INFO_V1(job_owner_problem);
 PG_FUNCTION_INFO_V1(job_why);
 PG_FUNCTION_INFO_V1(job_check_installation);
 
@@ -52,7 +53,7 @@ job_next_runs(PG_FUNCTION_ARGS)
 	char	   *schedule = janitor_arg_text_required(fcinfo, 0, "schedule");
 	char	   *zone = janitor_arg_text_required(fcinfo, 1, "time_zone");
 	TimestampTz after = PG_ARGISNULL(2) ? janitor_clock() :
-		PG_GETARG_TIMESTAMPTZ(2);
+	PG_GETARG_TIMESTAMPTZ(2);
 	int			count = next_runs_count(fcinfo);
 	TimestampTz *runs = palloc(count * sizeof(TimestampTz));
 
@@ -102,6 +103,19 @@ job_running(PG_FUNCTION_ARGS)
 							 values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* job_owner_problem(owner text, owner_oid oid) returns text; strict */
+Datum
+job_owner_problem(PG_FUNCTION_ARGS)
+{
+	const char *problem;
+
+	problem = janitor_owner_problem(janitor_arg_text(fcinfo, 0),
+									PG_GETARG_OID(1));
+	if (problem == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(problem));
 }
 
 /* --- job_why --- */

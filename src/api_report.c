@@ -44,6 +44,7 @@ Datum
 job_arg(PG_FUNCTION_ARGS)
 {
 	JanitorRun *run = janitor_require_run("job_arg()");
+
 	LOCAL_FCINFO(call, 2);
 	Datum		result;
 

@@ -178,7 +178,7 @@ job_wait(PG_FUNCTION_ARGS)
 {
 	int64		id = janitor_arg_int64_required(fcinfo, 0, "execution_id");
 	TimestampTz deadline = PG_ARGISNULL(1) ? DT_NOEND :
-		deadline_after(PG_GETARG_INTERVAL_P(1));
+	deadline_after(PG_GETARG_INTERVAL_P(1));
 	const char *status;
 
 	janitor_shmem_require();
@@ -258,7 +258,7 @@ static void
 raise_failure(const JanitorExecution *execution)
 {
 	const char *message = execution->error_message ?
-		execution->error_message : execution->detail;
+	execution->error_message : execution->detail;
 
 	ereport(ERROR,
 			(errcode(failure_sqlstate(execution)),

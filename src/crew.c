@@ -375,7 +375,7 @@ janitor_ring_push(int64 execution_id, uint64 job_hash, Oid owner)
 	if (janitor_shared->ready_count < JANITOR_RING_SIZE)
 	{
 		JanitorReady *ready =
-			&janitor_shared->ready[janitor_shared->ready_count++];
+		&janitor_shared->ready[janitor_shared->ready_count++];
 
 		ready->execution_id = execution_id;
 		ready->job_hash = job_hash;
@@ -686,7 +686,7 @@ worker_exit(int code, Datum arg)
 	if (OidIsValid(my_slot->database))
 	{
 		JanitorDatabase *database =
-			janitor_database_entry(my_slot->database, false);
+		janitor_database_entry(my_slot->database, false);
 
 		if (database)
 		{

@@ -272,25 +272,31 @@ role_can_login(Oid role)
 }
 
 const char *
-janitor_job_owner_problem(const JanitorJob *job)
+janitor_owner_problem(const char *owner, Oid owner_oid)
 {
-	if (!role_is(job->owner_oid, job->owner))
+	if (!role_is(owner_oid, owner))
 	{
-		if (OidIsValid(get_role_oid(job->owner, true)))
+		if (OidIsValid(get_role_oid(owner, true)))
 			return psprintf("role \"%s\" is not the role that the job was defined with",
-							job->owner);
-		return psprintf("role \"%s\" does not exist", job->owner);
+							owner);
+		return psprintf("role \"%s\" does not exist", owner);
 	}
-	if (JANITOR_NEEDS_LOGIN && !role_can_login(job->owner_oid))
-		return psprintf("role \"%s\" is not permitted to log in", job->owner);
-	if (janitor_database_aclcheck(MyDatabaseId, job->owner_oid,
+	if (JANITOR_NEEDS_LOGIN && !role_can_login(owner_oid))
+		return psprintf("role \"%s\" is not permitted to log in", owner);
+	if (janitor_database_aclcheck(MyDatabaseId, owner_oid,
 								  ACL_CONNECT) != ACLCHECK_OK)
 		return psprintf("role \"%s\" has no CONNECT privilege on database \"%s\"",
-						job->owner, get_database_name(MyDatabaseId));
-	if (!janitor_allow_superuser_jobs && superuser_arg(job->owner_oid))
+						owner, get_database_name(MyDatabaseId));
+	if (!janitor_allow_superuser_jobs && superuser_arg(owner_oid))
 		return psprintf("role \"%s\" is a superuser, and pg_janitor.allow_superuser_jobs is off",
-						job->owner);
+						owner);
 	return NULL;
+}
+
+const char *
+janitor_job_owner_problem(const JanitorJob *job)
+{
+	return janitor_owner_problem(job->owner, job->owner_oid);
 }
 
 /* --- time --- */
@@ -477,7 +483,7 @@ TimestampTz
 janitor_job_sync_entry(const JanitorJob *job, TimestampTz now, bool recompute)
 {
 	TimestampTz occurrence = job->enabled ?
-		janitor_job_occurrence(job, DT_NOBEGIN, now) : DT_NOEND;
+	janitor_job_occurrence(job, DT_NOBEGIN, now) : DT_NOEND;
 	JanitorEntry entry;
 
 	while (janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry))

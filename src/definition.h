@@ -76,6 +76,7 @@ extern void janitor_job_check_owner(const JanitorJob *job);
  * CONNECT right: whatever would keep a worker from connecting as it.
  */
 extern const char *janitor_job_owner_problem(const JanitorJob *job);
+extern const char *janitor_owner_problem(const char *owner, Oid owner_oid);
 
 /* The server's zone of that name; NULL if unknown. */
 extern pg_tz *janitor_zone_find(const char *name);

@@ -570,7 +570,7 @@ serve_entries(Service *service)
 {
 	NotedJob   *noted = service->noted;
 	int			saturated = service->job->max_running > 0 ?
-		Max(service->job->max_running - service->running, 0) : CLAIM_LIMIT;
+	Max(service->job->max_running - service->running, 0) : CLAIM_LIMIT;
 
 	service->limit = Min(saturated, service->crew->room) + 4;
 	service->entries = palloc(service->limit * sizeof(JanitorEntry));

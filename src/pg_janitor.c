@@ -141,11 +141,11 @@ utility_hook(PlannedStmt *plan, const char *query_string,
 	Node	   *statement = plan->utilityStmt;
 	NodeTag		tag = nodeTag(statement);
 	bool		interesting = tag == T_TransactionStmt ||
-		tag == T_CreatedbStmt || tag == T_DropdbStmt ||
-		tag == T_AlterDatabaseStmt || tag == T_AlterDatabaseSetStmt ||
-		tag == T_AlterRoleSetStmt || tag == T_AlterRoleStmt ||
-		tag == T_DropRoleStmt || tag == T_GrantRoleStmt ||
-		tag == T_GrantStmt || tag == T_RenameStmt;
+	tag == T_CreatedbStmt || tag == T_DropdbStmt ||
+	tag == T_AlterDatabaseStmt || tag == T_AlterDatabaseSetStmt ||
+	tag == T_AlterRoleSetStmt || tag == T_AlterRoleStmt ||
+	tag == T_DropRoleStmt || tag == T_GrantRoleStmt ||
+	tag == T_GrantStmt || tag == T_RenameStmt;
 
 	if (interesting)
 		before_statement(statement);

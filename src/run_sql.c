@@ -157,8 +157,8 @@ count_result(JanitorRun *run, const QueryCompletion *completion,
 	{
 		/* only the last statement's single integer counts */
 		bool		integer = completion->commandTag == CMDTAG_SELECT &&
-			receiver->rows == 1 && OidIsValid(receiver->type) &&
-			!receiver->is_null;
+		receiver->rows == 1 && OidIsValid(receiver->type) &&
+		!receiver->is_null;
 
 		run->records = integer ? receiver->value : -1;
 	}

@@ -80,6 +80,9 @@ extern bool janitor_schedule_next_on_grid(const JanitorSchedule *schedule,
 										  const JanitorZone *zone,
 										  int64_t anchor, int64_t after,
 										  int64_t *next);
+
+/* Is there any date that the day and month fields match?  For the parser. */
+extern bool janitor_schedule_date_occurs(const JanitorSchedule *schedule);
 extern int64_t janitor_schedule_jitter(const char *job_name, int64_t max);
 
 #endif							/* JANITOR_SCHEDULE_H */

@@ -152,7 +152,7 @@ static void
 wind_up(void)
 {
 	TimestampTz deadline = GetCurrentTimestamp() +
-		janitor_shutdown_grace * USECS_PER_SEC;
+	janitor_shutdown_grace * USECS_PER_SEC;
 
 	janitor_scheduler_set_backlog(true);	/* workers tell of each end */
 	janitor_take_back_stuck(true);
@@ -342,7 +342,7 @@ sleep_until(Scheduler *scheduler)
 	if (scheduler->look_at != DT_NOEND)
 	{
 		TimestampTz look_at = scheduler->look_at -
-			janitor_debug_clock_offset * USECS_PER_SEC;
+		janitor_debug_clock_offset * USECS_PER_SEC;
 
 		if (scheduler->prepared != scheduler->look_at)
 		{

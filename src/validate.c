@@ -292,6 +292,19 @@ check_superuser_job(const char *job_name, const char *owner)
 			 errhint("Name a role with fewer rights as owner.")));
 }
 
+/* The job can be defined, but it would be held. */
+static void
+warn_of_problem(const char *job_name, const char *owner, Oid role)
+{
+	const char *problem = superuser_arg(role) ? NULL :
+		janitor_owner_problem(owner, role);
+
+	if (problem != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("job \"%s\" will not run: %s", job_name, problem)));
+}
+
 /* The role a draft names; finds its OID where the name was set. */
 static Oid
 check_owner(JanitorDraft *draft, const JanitorDraft *old,
@@ -312,6 +325,8 @@ check_owner(JanitorDraft *draft, const JanitorDraft *old,
 				 errmsg("permission denied to define a job that runs as role \"%s\"",
 						owner),
 				 errhint("You must be able to SET ROLE to the owner of a job.")));
+	if (fresh)
+		warn_of_problem(job_name, owner, role);
 	if (superuser_arg(role) &&
 		(changed(draft, old, Anum_definition_owner_oid) ||
 		 changed(draft, old, Anum_definition_command)))
