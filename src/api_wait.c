@@ -22,7 +22,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "nodes/parsenodes.h"
 #include "utils/builtins.h"
@@ -220,7 +219,7 @@ wait_outside_transactions(int64 id, JanitorExecution *execution)
 		state = look(scratch, id, &entry, execution);
 		if (state == RUN_ENDED || state == RUN_UNKNOWN)
 			break;
-		SPI_commit();
+		janitor_procedure_commit();
 		(void) janitor_run_wait_sleep(LONGEST_SLEEP);
 	}
 	janitor_run_wait_done();
@@ -277,7 +276,7 @@ run_and_wait(const char *job_name, Jsonb *args, JanitorExecution *execution)
 {
 	int64		id = janitor_trigger(job_name, args, DT_NOBEGIN, NULL);
 
-	SPI_commit();
+	janitor_procedure_commit();
 	if (wait_outside_transactions(id, execution) == RUN_UNKNOWN)
 		janitor_no_execution(id);
 	if (execution->status != JANITOR_SUCCEEDED)
@@ -320,9 +319,8 @@ job_run(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
 
-	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	janitor_procedure_begin();
 	run_and_wait(job_name, args, &execution);
-	SPI_finish();
+	janitor_procedure_end();
 	return run_result(desc, &execution);
 }

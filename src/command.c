@@ -26,7 +26,7 @@ check_statement(const Node *statement)
 				 errmsg("transaction control is not allowed in the command of a job"),
 				 errhint("The statements of a command are one transaction already; to commit in between, let the command be a single CALL of a procedure that commits.")));
 	if (IsA(statement, CopyStmt) &&
-		castNode(CopyStmt, statement)->filename == NULL)
+		((const CopyStmt *) statement)->filename == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("COPY from or to the client is not allowed in the command of a job"),

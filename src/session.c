@@ -19,6 +19,7 @@
 
 #include "commands/async.h"
 #include "commands/discard.h"
+#include "executor/spi.h"
 #include "jit/jit.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -243,6 +244,25 @@ janitor_session_pin(void)
 	pin("idle_in_transaction_session_timeout", "0");
 	pin("row_security", "off");
 	pin("jit", "off");
+}
+
+void
+janitor_procedure_begin(void)
+{
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+janitor_procedure_commit(void)
+{
+	SPI_commit();
+}
+
+void
+janitor_procedure_end(void)
+{
+	SPI_finish();
 }
 
 void

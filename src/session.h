@@ -68,6 +68,14 @@ extern void janitor_session_apply(Jsonb *settings);
 /* Settings that the scheduler pins after connecting. */
 extern void janitor_session_pin(void);
 
+/*
+ * In a procedure that was called outside a transaction block: begin, commits
+ * in between (each starts a new transaction, without a snapshot), end.
+ */
+extern void janitor_procedure_begin(void);
+extern void janitor_procedure_commit(void);
+extern void janitor_procedure_end(void);
+
 /* First in every function that changes something. */
 extern void janitor_prevent_misuse(const char *function_name);
 
