@@ -4,8 +4,8 @@
  *	  Loading: settings, shared memory, the launcher, the utility hook.
  *
  * The hook changes no statement.  It only tells our processes what ended: a
- * prepared transaction that may have touched the queue, databases that came
- * or went, roles that changed; and asks idle processes to leave a database
+ * prepared transaction that may have touched the queue, tables of ours that
+ * were loaded by COPY, databases that came or went, roles that changed; and asks idle processes to leave a database
  * that somebody is about to drop, rename, move or copy.
  *
  * Copyright (c) 2026, pg_janitor contributors
@@ -68,6 +68,15 @@ sets_tablespace(const AlterDatabaseStmt *statement)
 	return false;
 }
 
+/* A restore fills our tables by COPY.  A false alarm costs one look. */
+static bool
+loads_jobs(const CopyStmt *statement)
+{
+	return statement->is_from && statement->relation != NULL &&
+		(strcmp(statement->relation->relname, "job_definition") == 0 ||
+		 strcmp(statement->relation->relname, "job_queue") == 0);
+}
+
 /* What our idle processes must do before the statement can work. */
 static void
 before_statement(Node *statement)
@@ -105,6 +114,10 @@ after_statement(Node *statement)
 				((TransactionStmt *) statement)->kind ==
 				TRANS_STMT_ROLLBACK_PREPARED)
 				janitor_wake_now(MyDatabaseId);
+			break;
+		case T_CopyStmt:
+			if (loads_jobs((CopyStmt *) statement))
+				janitor_tables_loaded_at_end();
 			break;
 		case T_CreatedbStmt:
 		case T_DropdbStmt:
@@ -145,7 +158,7 @@ utility_hook(PlannedStmt *plan, const char *query_string,
 	tag == T_AlterDatabaseStmt || tag == T_AlterDatabaseSetStmt ||
 	tag == T_AlterRoleSetStmt || tag == T_AlterRoleStmt ||
 	tag == T_DropRoleStmt || tag == T_GrantRoleStmt ||
-	tag == T_GrantStmt || tag == T_RenameStmt;
+	tag == T_GrantStmt || tag == T_RenameStmt || tag == T_CopyStmt;
 
 	if (interesting)
 		before_statement(statement);

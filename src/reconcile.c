@@ -82,7 +82,7 @@ typedef struct Closing
 	int64		execution_id;
 	JanitorOutcome outcome;
 	JanitorLoss loss;
-}			Closing;
+} Closing;
 
 static void
 close_execution(void *arg)
@@ -162,7 +162,7 @@ collect_open_run(JanitorExecution *execution, void *arg)
 
 /* Nobody was left to say how it ended. */
 static void
-describe_open(Closing * closing)
+describe_open(Closing *closing)
 {
 	if (janitor_was_standby())
 	{
@@ -326,9 +326,9 @@ reconcile_jobs(bool at_start)
 }
 
 void
-janitor_reconcile(bool at_start)
+janitor_reconcile(bool at_start, bool loaded)
 {
-	if (at_start)
+	if (at_start || loaded)
 		close_open_runs();
 	reconcile_jobs(at_start);
 }

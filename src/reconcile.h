@@ -16,10 +16,11 @@
 
 /*
  * Gives every enabled scheduled job its entry, and one that is not later than
- * its schedule says.  At the start of the server also: closes executions that
- * no process carries, and queues what runs on start.
+ * its schedule says.  At the start of the server, or when rows were loaded,
+ * also closes executions that no process carries; at the start queues what
+ * runs on start.
  */
-extern void janitor_reconcile(bool at_start);
+extern void janitor_reconcile(bool at_start, bool loaded);
 
 /*
  * Records the ends of runs whose worker is gone, and frees their slots.

@@ -222,9 +222,9 @@ clock_went_back(Scheduler *scheduler)
 static void
 reconcile(void *arg)
 {
-	bool	   *at_start = arg;
+	TimestampTz *last = arg;
 
-	janitor_reconcile(*at_start);
+	janitor_reconcile(*last == DT_NOBEGIN, *last == 0);
 	janitor_set_reconciled(GetCurrentTimestamp());
 }
 
@@ -235,10 +235,10 @@ reconcile_if_due(Scheduler *scheduler, bool now)
 	bool		at_start = at == DT_NOBEGIN;
 	JanitorError *error;
 
-	if (!at_start && !now &&
+	if (!at_start && !now && at <= GetCurrentTimestamp() &&
 		GetCurrentTimestamp() - at < RECONCILE_INTERVAL)
 		return;
-	error = janitor_attempt(reconcile, &at_start);
+	error = janitor_attempt(reconcile, &at);
 	if (error)
 		log_once(scheduler, error);
 }

@@ -50,6 +50,7 @@ static struct
 	bool		touched;		/* anything at all */
 	bool		everything;
 	bool		databases;		/* pg_database changed */
+	bool		loaded;			/* our tables were filled by COPY */
 	bool		roles;			/* roles, their settings or rights changed */
 	TimestampTz due;
 }			pending;
@@ -221,7 +222,11 @@ tell_at_end(XactEvent event, void *arg)
 	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
 	database = janitor_my_database();
 	if (database)
+	{
+		if (pending.loaded)
+			database->reconciled_at = 0;
 		tell(database, pending.due, pending.everything);
+	}
 	if (pending.databases)
 	{
 		janitor_shared->rescan = true;
@@ -267,6 +272,13 @@ janitor_databases_changed_at_end(void)
 }
 
 void
+janitor_tables_loaded_at_end(void)
+{
+	janitor_wake_at_end(DT_NOBEGIN);
+	pending.everything = pending.loaded = true;
+}
+
+void
 janitor_roles_changed_at_end(void)
 {
 	janitor_wake_all_at_end();
@@ -278,7 +290,7 @@ void
 janitor_wake_forget(void)
 {
 	pending.touched = pending.everything = false;
-	pending.databases = pending.roles = false;
+	pending.databases = pending.roles = pending.loaded = false;
 }
 
 void
@@ -433,6 +445,24 @@ janitor_database_to_start(TimestampTz now, TimestampTz *wake_at)
 	}
 	LWLockRelease(janitor_shared->lock);
 	return found;
+}
+
+void
+janitor_databases_recheck(void)
+{
+	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		JanitorDatabase *database = &janitor_shared->databases[i];
+
+		if (!OidIsValid(database->oid))
+			break;
+		database->reconciled_at = 0;
+		database->last_start = 0;
+		if (database->next_due != DT_NOEND)
+			tell(database, DT_NOBEGIN, true);
+	}
+	LWLockRelease(janitor_shared->lock);
 }
 
 void

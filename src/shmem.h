@@ -50,6 +50,9 @@ extern void janitor_wake_forget(void);
 /* The same at once, for a database; from the hooks. */
 extern void janitor_wake_now(Oid database);
 
+/* Rows of ours were loaded: they are read, and brought into line. */
+extern void janitor_tables_loaded_at_end(void);
+
 /* The launcher looks for new and dropped databases. */
 extern void janitor_databases_changed_at_end(void);
 
@@ -110,6 +113,9 @@ extern void janitor_databases_set(const Oid *oids, int count);
  */
 extern Oid	janitor_database_to_start(TimestampTz now, TimestampTz *wake_at);
 
+/* The clock went back: every database is due for a look and a reconcile. */
+extern void janitor_databases_recheck(void);
+
 /* Its process could not be registered, or ended: may be started again. */
 extern void janitor_database_start_failed(Oid database);
 
@@ -138,7 +144,10 @@ extern void janitor_scheduler_news(JanitorNews *news);
  */
 extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due);
 
-/* When a scheduler last put things right; DT_NOBEGIN: not since the start. */
+/*
+ * When a scheduler last put things right; DT_NOBEGIN: not since the start; 0:
+ * something has called for it since.
+ */
 extern TimestampTz janitor_reconciled_at(void);
 extern void janitor_set_reconciled(TimestampTz at);
 

@@ -297,7 +297,7 @@ static void
 warn_of_problem(const char *job_name, const char *owner, Oid role)
 {
 	const char *problem = superuser_arg(role) ? NULL :
-		janitor_owner_problem(owner, role);
+	janitor_owner_problem(owner, role);
 
 	if (problem != NULL)
 		ereport(WARNING,

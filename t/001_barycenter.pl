@@ -170,7 +170,7 @@ foreach my $write (
 	'UPDATE job_execution SET success = true',
 	'DELETE FROM job_execution',
 	q(INSERT INTO job_execution (job_name, reason) VALUES ('x', 'manual')),
-	'LOCK TABLE job_execution IN SHARE ROW EXCLUSIVE MODE')
+	'BEGIN; LOCK TABLE job_execution IN SHARE ROW EXCLUSIVE MODE')
 {
 	like(sql_error($node, $write, user => 'watcher'), qr/ERROR:  42501:/,
 		"B-16: an observer is refused: $write");
@@ -203,20 +203,20 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM touched'), '0',
 define_job($node, 'quick', 'SELECT 1');
 is(run_job($node, 'quick')->{status}, 'succeeded',
 	'B-26: another job of the same owner runs beside a long one');
-define_job($node, 'every_second', 'SELECT 1', q(schedule => '* * * * * *'));
-eventually($node, q(SELECT count(*) >= 3 FROM job_execution WHERE job_name = 'every_second' AND success),
+define_job($node, 'tick', 'SELECT 1', q(schedule => '* * * * * *'));
+eventually($node, q(SELECT count(*) >= 3 FROM job_execution WHERE job_name = 'tick' AND success),
 	'three occurrences');
 is( $node->safe_psql('postgres', q(
 		SELECT count(*) FROM (
 			SELECT scheduled_for - lag(scheduled_for) OVER (ORDER BY id) AS step
-			FROM job_execution WHERE job_name = 'every_second') s
+			FROM job_execution WHERE job_name = 'tick') s
 		WHERE step <> interval '1 second')),
 	'0', 'B-26: every occurrence of a job on a schedule runs while the long one does');
 is( $node->safe_psql('postgres',
 		q(SELECT max(started_at - scheduled_for) < interval '1 second'
-		  FROM job_execution WHERE job_name = 'every_second')),
+		  FROM job_execution WHERE job_name = 'tick')),
 	't', 'B-26: and starts before the next is due');
-$node->safe_psql('postgres', q(SELECT job_unschedule('every_second')));
+$node->safe_psql('postgres', q(SELECT job_unschedule('tick')));
 is(execution($node, $id)->{status}, 'running', 'B-26: the long one was running all the time');
 release_lock($lock);
 $row = wait_run($node, $id);
