@@ -51,7 +51,7 @@ CREATE TABLE job_definition
 	CONSTRAINT job_definition_overlap_check CHECK (overlap IN ('skip', 'queue')),
 	CONSTRAINT job_definition_max_running_check CHECK (max_running >= 1),
 	CONSTRAINT job_definition_max_attempts_check CHECK (max_attempts >= 1)
-);
+) USING heap;
 
 CREATE INDEX job_definition_run_after_idx ON job_definition (run_after);
 
@@ -74,7 +74,7 @@ CREATE TABLE job_queue
 	CONSTRAINT job_queue_job_name_key UNIQUE (job_name, key),
 	CONSTRAINT job_queue_reason_check
 		CHECK (reason IN ('schedule', 'manual', 'retry', 'startup', 'after', 'failure'))
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+) USING heap WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 
 CREATE INDEX job_queue_run_at_idx ON job_queue (run_at, id);
 CREATE INDEX job_queue_job_name_run_at_idx ON job_queue (job_name, run_at, id);
@@ -112,7 +112,7 @@ CREATE TABLE job_execution
 	CONSTRAINT job_execution_pkey PRIMARY KEY (id),
 	CONSTRAINT job_execution_status_check
 		CHECK (status IN ('running', 'succeeded', 'failed', 'timed_out', 'cancelled', 'interrupted', 'skipped'))
-) WITH (fillfactor = 80);
+) USING heap WITH (fillfactor = 80);
 
 CREATE INDEX job_execution_job_name_id_idx ON job_execution (job_name, id);
 
@@ -126,7 +126,7 @@ CREATE TABLE job_change
 	before jsonb,
 	after jsonb,
 	CONSTRAINT job_change_pkey PRIMARY KEY (id)
-);
+) USING heap;
 
 CREATE INDEX job_change_job_name_id_idx ON job_change (job_name, id);
 

@@ -174,9 +174,10 @@ janitor_session_reset(void)
 	statement.type = T_DiscardStmt;
 	statement.target = DISCARD_ALL;
 
-	start_transaction();
+	/* dropping temporary tables needs a snapshot */
+	janitor_begin();
 	DiscardCommand(&statement, true);
-	commit_transaction(true);
+	janitor_commit(true);
 }
 
 static void
