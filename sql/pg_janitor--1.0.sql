@@ -454,7 +454,7 @@ CREATE VIEW job_status WITH (security_barrier) AS
 		) waiting ON true
 		LEFT JOIN LATERAL (
 			SELECT e.* FROM job_execution e
-			WHERE e.job_name = d.name AND e.status <> 'skipped'
+			WHERE e.job_name = d.name AND e.started_at IS NOT NULL
 			ORDER BY e.id DESC LIMIT 1
 		) last ON true
 		LEFT JOIN LATERAL (
@@ -480,7 +480,7 @@ CREATE VIEW job_status WITH (security_barrier) AS
 	), judged AS (
 		SELECT f.*,
 			   coalesce(f.due < f.clock - interval '60 seconds', false)
-			   AND NOT f.paused AS overdue,
+			   AND NOT f.paused AND f.running = 0 AS overdue,
 			   CASE
 				   WHEN f.owner_problem IS NOT NULL THEN 'held'
 				   WHEN f.paused THEN 'paused'
@@ -523,7 +523,7 @@ COMMENT ON COLUMN job_status.health_detail IS 'What is the matter, and what to t
 COMMENT ON COLUMN job_status.schedule IS 'Schedule of the job.';
 COMMENT ON COLUMN job_status.time_zone IS 'Time zone the schedule is read in.';
 COMMENT ON COLUMN job_status.next_run IS 'When the next occurrence is due. NULL: none.';
-COMMENT ON COLUMN job_status.last_status IS 'Status of the newest execution that was not skipped.';
+COMMENT ON COLUMN job_status.last_status IS 'Status of the newest execution that began.';
 COMMENT ON COLUMN job_status.last_started IS 'When it started.';
 COMMENT ON COLUMN job_status.last_duration IS 'How long it took. NULL while running.';
 COMMENT ON COLUMN job_status.last_rows IS 'Its records_processed.';
@@ -634,5 +634,7 @@ GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_sch
 CREATE FUNCTION job_check_installation()
 RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_check_installation FROM PUBLIC;
+COMMENT ON FUNCTION job_check_installation IS 'Warns if the library is not preloaded.';
 SELECT job_check_installation();
 DROP FUNCTION job_check_installation();

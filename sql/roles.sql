@@ -111,7 +111,9 @@ SELECT count(*) FROM job_status;
 SELECT check_name FROM job_why('app') LIMIT 1;
 -- and nothing else, not even a lock
 SELECT job_trigger('app');
+BEGIN;
 LOCK TABLE job_queue IN ROW EXCLUSIVE MODE;
+ROLLBACK;
 UPDATE job_definition SET command = 'DROP TABLE t';
 RESET ROLE;
 

@@ -65,7 +65,7 @@ SELECT job_wait(:again);
 SELECT job_name, reason, retry_of < id AS retried FROM job_execution WHERE id = :again;
 
 -- too slow
-SELECT job_schedule('slow', NULL, 'SELECT pg_sleep(600)', timeout => '10 ms', owner => 'regress_janitor_a');
+SELECT job_schedule('slow', NULL, 'SELECT pg_sleep(600)', timeout => '10 ms', owner => 'regress_janitor_a');	-- a job that takes long
 CALL job_run('slow');
 SELECT status, success, sqlstate FROM outcome;
 
@@ -114,6 +114,26 @@ SELECT count(*) FROM session_token;
 SELECT job_schedule('child', NULL, 'SELECT 1', run_after => 'count', owner => 'regress_janitor_a');
 SELECT job_schedule('alarm', NULL, 'SELECT 1', owner => 'regress_janitor_a');
 SELECT job_alter('fail', '{"on_failure": "alarm"}');
+-- one at a time: when the second run of a job has ended, so has the first
+-- (which of the two has the lower id is a race)
+\set VERBOSITY terse
+CALL job_run('count') \gset
+CALL job_run('child') \gset
+CALL job_run('fail');
+CALL job_run('alarm') \gset
+\set VERBOSITY default
+SELECT e.job_name, e.reason, e.status, p.job_name AS parent,
+	   e.args - 'execution_id' AS args, (e.args ->> 'execution_id')::bigint = p.id AS names_it
+FROM job_execution e LEFT JOIN job_execution p ON p.id = e.parent_id
+WHERE e.job_name IN ('child', 'alarm') ORDER BY e.job_name, e.reason;
+
+-- from a procedure or a block that may commit
+DO $$
+DECLARE i bigint; s text; n bigint;
+BEGIN
+	CALL job_run('vacuum', NULL, i, s, n);
+	RAISE NOTICE '% %', s, n;
+END $$;
 
 DROP VIEW outcome;
 DROP EXTENSION pg_janitor;

@@ -43,7 +43,7 @@ SELECT job_next_runs('*/60 * * * *');
 SELECT job_next_runs('0 0 * * FRI-MON');
 SELECT job_next_runs('0 0 * JANUAR *');
 SELECT job_next_runs('@dayly');
-SELECT job_next_runs('every minute');
+SELECT job_next_runs('every fortnight');
 SELECT job_next_runs('every 0 seconds');
 SELECT job_next_runs(NULL);
 SELECT job_next_runs('@daily', NULL);

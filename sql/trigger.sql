@@ -65,8 +65,11 @@ SELECT job_wait(:keyed, '-1 hour');
 BEGIN;
 CALL job_run('purge');
 ROLLBACK;
-DO $$ BEGIN PERFORM 1; CALL job_run('none at all'); END $$;
-CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN CALL job_run('purge'); END $$;
+CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE i bigint; s text; n bigint;
+BEGIN
+	CALL job_run('purge', NULL, i, s, n);
+END $$;
 SELECT f();
 DROP FUNCTION f();
 

@@ -231,6 +231,19 @@ check_kind(const JanitorDraft *draft, const JanitorDraft *old)
 				 errhint("Choose another name, or remove that job first with job_unschedule().")));
 }
 
+/* Names are taken, even by jobs that the user may not know of. */
+static void
+check_may_replace(const JanitorJob *job)
+{
+	if (!janitor_job_visible(job))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("job \"%s\" already exists", job->name),
+				 errdetail("It belongs to a role that you are not a member of."),
+				 errhint("Choose another name.")));
+	janitor_job_check_owner(job);
+}
+
 /* Creates a job or replaces its definition. */
 static TimestampTz
 define_job(JanitorDraft *draft, const char *job_name)
@@ -239,7 +252,7 @@ define_job(JanitorDraft *draft, const char *job_name)
 	JanitorDraft old;
 
 	if (job != NULL)
-		janitor_job_check_owner(job);
+		check_may_replace(job);
 	janitor_job_lock(job_name);
 	job = janitor_job_load(job_name);
 
@@ -249,7 +262,7 @@ define_job(JanitorDraft *draft, const char *job_name)
 		janitor_draft_check(draft, NULL);
 		return janitor_draft_save(draft, NULL, "create");
 	}
-	janitor_job_check_owner(job);
+	check_may_replace(job);
 	janitor_draft_load(&old, job->tuple);
 	check_kind(draft, &old);
 	complete_existing(draft, &old);

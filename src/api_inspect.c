@@ -238,7 +238,8 @@ check_last_run(ReturnSetInfo *result, const JanitorJob *job)
 	if (last.id == 0)
 		put_check(result, "last run", true, "the job has not run yet", NULL);
 	else
-		put_check(result, "last run", last.status == JANITOR_SUCCEEDED,
+		put_check(result, "last run", last.status == JANITOR_SUCCEEDED ||
+				  last.status == JANITOR_CANCELLED,
 				  psprintf("execution " INT64_FORMAT " %s%s%s", last.id,
 						   janitor_status_name(last.status),
 						   last.error_message ? ": " : "",

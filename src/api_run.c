@@ -79,7 +79,7 @@ replace_waiting(const JanitorJob *job, const char *key, Jsonb *args,
 {
 	JanitorEntry entry;
 
-	janitor_job_lock(psprintf("%s\n%s", job->name, key));
+	janitor_trigger_lock(job->name, key);
 	while (janitor_entry_find_key(job->name, key, &entry))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -544,6 +544,14 @@ janitor_job_try_lock(const char *job_name)
 		take_lock(janitor_job_hash(job_name), ExclusiveLock, false);
 }
 
+/* Without the lock on all jobs: a trigger changes no definition. */
+void
+janitor_trigger_lock(const char *job_name, const char *key)
+{
+	(void) take_lock(janitor_job_hash(psprintf("%s\n%s", job_name, key)),
+					 ExclusiveLock, true);
+}
+
 void
 janitor_job_lock_all(void)
 {

@@ -136,7 +136,10 @@ extern void janitor_job_lock(const char *job_name);
 /* The same without waiting; false: somebody is changing the job. */
 extern bool janitor_job_try_lock(const char *job_name);
 
-/* The same for every job at once, with one lock. */
+/* Serialises triggers of one job with the same key, likewise. */
+extern void janitor_trigger_lock(const char *job_name, const char *key);
+
+/* janitor_job_lock() for every job at once, with one lock. */
 extern void janitor_job_lock_all(void);
 
 /* 64-bit hash of a job's name, for shared memory. */

@@ -31,8 +31,8 @@
 #include "command.h"
 #include "settings.h"
 
-/* No duration is longer than 1,000 years, so that sums with a time fit. */
-#define MAX_DURATION (INT64_C(365250) * USECS_PER_DAY)
+/* No duration is longer than 1,000 years of 12 * 30 days: sums with times fit. */
+#define MAX_DURATION (INT64_C(360000) * USECS_PER_DAY)
 
 /* Occurrences looked at for the period of a schedule. */
 #define PERIOD_SAMPLES 10

@@ -376,11 +376,12 @@ is( $node->safe_psql('postgres', q(
 	'Sun 00:00:00, Sun 00:00:00, Mon 00:00:00, Sat 00:00:00',
 	'B-31: weekdays count from Sunday = 0, which is 7 too');
 is( $node->safe_psql('postgres', q(
-		SELECT count(*), bool_and(q.scheduled_for = job_next_runs(d.schedule, d.time_zone, d.updated_at, 1))
-		FROM job_definition d JOIN job_queue q ON q.job_name = d.name AND q.reason = 'schedule'
+		SELECT count(*), bool_and(q.scheduled_for = next)
+		FROM job_definition d JOIN job_queue q ON q.job_name = d.name AND q.reason = 'schedule',
+			job_next_runs(d.schedule, d.time_zone, d.updated_at, 1) next
 		WHERE d.name LIKE 'in\_%')),
 	'2|t', 'B-31: job_next_runs says what the queue says');
 
-quiet_log($node, 'no process of pg_janitor has died or got stuck');
+quiet_log($node, 'no process of pg_janitor has died or got stuck', qr/lock timeout/);
 $node->stop;
 done_testing();

@@ -6,9 +6,10 @@ Jobs of one measurement share a prefix: job `a_17` is the 17th of `a`.
 
 import time
 
-from .cluster import Cluster
+from .cluster import DATABASE, Cluster
 
 TITLES = ("pg_janitor", "pg_cron")
+OWNER = "jobs"                  # an ordinary role that all jobs run as
 
 
 class Side:
@@ -24,8 +25,9 @@ class Side:
         self.cluster.start()
         self.sql = self.cluster.connect()
         self.sql.query(f"CREATE EXTENSION {self.title}")
-        self.sql.query("CREATE TABLE bench_written "
-                       "(at timestamptz DEFAULT clock_timestamp())")
+        self.sql.query(f"CREATE ROLE {OWNER} LOGIN")
+        self.create_table("bench_written",
+                          "at timestamptz DEFAULT clock_timestamp()")
 
     def restart(self, **more):
         """Again, with more settings until the next restart."""
@@ -38,6 +40,11 @@ class Side:
         if self.sql:
             self.sql.close()
             self.sql = None
+
+    def create_table(self, name, columns):
+        """One that jobs insert into."""
+        self.sql.query(f"CREATE TABLE {name} ({columns})")
+        self.sql.query(f"GRANT INSERT ON {name} TO {OWNER}")
 
     def checkpoint(self):
         """So that none starts in the middle of a measurement."""
@@ -53,8 +60,8 @@ class Janitor(Side):
         """count jobs; a NULL schedule: on demand only."""
         when = "NULL" if schedule is None else f"$${schedule}$$"
         self.sql.query(
-            f"SELECT job_schedule('{prefix}_' || i, {when}, $${command}$$) "
-            f"FROM generate_series(1, {count}) i")
+            f"SELECT job_schedule('{prefix}_' || i, {when}, $${command}$$, "
+            f"owner => '{OWNER}') FROM generate_series(1, {count}) i")
 
     def drop(self, prefix):
         self.sql.query("SELECT job_unschedule(name) FROM job_definition "
@@ -105,8 +112,8 @@ class Cron(Side):
 
     def define(self, prefix, count, schedule, command):
         self.sql.query(
-            f"SELECT cron.schedule('{prefix}_' || i, $${schedule}$$, "
-            f"$${command}$$) FROM generate_series(1, {count}) i")
+            f"SELECT cron.schedule_in_database('{prefix}_' || i, "
+            f"$${schedule}$$, $${command}$$, '{DATABASE}', '{OWNER}') FROM generate_series(1, {count}) i")
 
     def drop(self, prefix):
         self.sql.query("DELETE FROM cron.job "

@@ -37,7 +37,7 @@ def measure(plan, report):
     if not janitor:
         return
     janitor.restart(track_commit_timestamp="on")
-    janitor.sql.query("CREATE TABLE bench_start (id bigint, at timestamptz)")
+    janitor.create_table("bench_start", "id bigint, at timestamptz")
     janitor.sql.query("CREATE TABLE bench_trigger (id bigint)")
     janitor.define("b", 1, None, JOB)
     _report_warm(report, _warm(janitor, plan.warm_samples))

@@ -1,0 +1,100 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatch_internal.h
+ *	  What the parts of a look share; for dispatch.c, serve.c and recruit.c.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_DISPATCH_INTERNAL_H
+#define JANITOR_DISPATCH_INTERNAL_H
+
+#include "dispatch.h"
+
+#include "definition.h"
+
+/* Runs claimed in one look. */
+#define CLAIM_LIMIT 256
+
+/* A row held by an open transaction is looked at again after this. */
+#define HELD_RETRY (1 * USECS_PER_SEC)
+
+/* A job with due entries. */
+typedef struct JanitorNotedJob
+{
+	uint64		hash;			/* key */
+	char	   *name;
+	int			priority;
+	TimestampTz run_at;			/* its due entries are after this position */
+	int64		id;
+	TimestampTz look_at;		/* not before; DT_NOEND: when told */
+	bool		problem_logged;
+} JanitorNotedJob;
+
+/* A role as one look sees its workers. */
+typedef struct JanitorStaff
+{
+	Oid			owner;
+	int			starting;
+	int			room;			/* runs that may still be claimed */
+	int			wanted;			/* entries that wait for a worker */
+} JanitorStaff;
+
+typedef struct JanitorClaim
+{
+	int64		execution_id;
+	uint64		job_hash;
+	Oid			owner;
+} JanitorClaim;
+
+/* The state of the look in progress. */
+typedef struct JanitorRound
+{
+	TimestampTz now;			/* by janitor_clock() */
+	JanitorLook *result;
+	List	   *staffs;			/* of JanitorStaff */
+	int			ring_room;
+	int			claims;
+	JanitorClaim claim[CLAIM_LIMIT];
+} JanitorRound;
+
+/* What service needs to hand from one entry of a job to the next. */
+typedef struct JanitorService
+{
+	JanitorRound *round;
+	JanitorNotedJob *noted;
+	JanitorJob *job;
+	JanitorStaff *staff;
+	int			running;
+	bool		blocked;		/* it has due entries left */
+	bool		scheduled;		/* occurrence is its schedule entry */
+	JanitorEntry occurrence;
+	JanitorEntry *entries;
+	int			count;
+	int			limit;
+} JanitorService;
+
+/* --- serve.c --- */
+
+/*
+ * Gives the due entries of one job their verdicts and claims what starts.
+ * false: none of its entries is left due, it need not be noted any more.
+ */
+extern bool janitor_serve(JanitorRound *round, JanitorNotedJob *noted);
+
+/* --- recruit.c --- */
+
+/* The owner's staff as this look knows it. */
+extern JanitorStaff *janitor_find_staff(JanitorRound *round, Oid owner);
+
+/* Starts workers for whatever the look found wanting. */
+extern void janitor_recruit(JanitorRound *round);
+
+/* Frees the places of workers that ended before they came. */
+extern void janitor_check_recruits(void);
+
+/* Forgets that roles could not connect: something has changed. */
+extern void janitor_forgive_owners(void);
+
+#endif							/* JANITOR_DISPATCH_INTERNAL_H */

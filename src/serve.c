@@ -1,0 +1,434 @@
+/*-------------------------------------------------------------------------
+ *
+ * serve.c
+ *	  One job's due entries: their verdicts, and the claims.
+ *
+ * Runs in the scheduler only, inside the transaction of a look.  First the
+ * next occurrence, then whatever else is queued, in order.  decide() says
+ * what happens to each; what starts, moves or goes is locked first, without
+ * waiting: a row that somebody's open transaction holds is passed over, and
+ * its job looked at again a second later.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "dispatch_internal.h"
+
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "history.h"
+#include "settings.h"
+#include "shmem.h"
+
+/* Occurrences of one job gone through in one look. */
+#define OCCURRENCE_LIMIT 1000
+
+/* A job whose owner cannot run it is checked again after this. */
+#define PROBLEM_RETRY (60 * USECS_PER_SEC)
+
+/* --- claiming --- */
+
+static bool
+has_room(const JanitorService *service)
+{
+	const JanitorRound *round = service->round;
+
+	return service->staff->room > 0 && round->claims < CLAIM_LIMIT &&
+		round->claims < round->ring_room;
+}
+
+static void
+want_worker(JanitorService *service)
+{
+	service->staff->wanted = Min(service->staff->wanted + 1,
+								 janitor_max_workers);
+	service->blocked = true;
+}
+
+/* The row is somebody else's for now. */
+static void
+note_held(JanitorService *service)
+{
+	service->blocked = true;
+	service->noted->look_at = Min(service->round->now + HELD_RETRY,
+								  service->noted->look_at == DT_NOBEGIN ?
+								  DT_NOEND : service->noted->look_at);
+}
+
+static bool
+lock_entry(JanitorService *service, JanitorEntry *entry)
+{
+	switch (janitor_entry_try_lock(entry))
+	{
+		case JANITOR_LOCKED:
+			return true;
+		case JANITOR_LOCK_HELD:
+			note_held(service);
+			return false;
+		default:
+			return false;		/* whoever changed it has told us */
+	}
+}
+
+/* The definition's arguments with the entry's over them. */
+static Jsonb *
+merge_args(const JanitorJob *job, Jsonb *args)
+{
+	if (args == NULL)
+		return job->args;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+											  JsonbPGetDatum(job->args),
+											  JsonbPGetDatum(args)));
+}
+
+/* Inserts the `running` row; the caller moves or removes the entry. */
+static void
+claim(JanitorService *service, const JanitorEntry *entry)
+{
+	JanitorRound *round = service->round;
+	JanitorClaim *claimed = &round->claim[round->claims++];
+	JanitorEntry copy = *entry;
+
+	copy.args = merge_args(service->job, entry->args);
+	janitor_execution_start(&copy, GetCurrentTimestamp(),
+							service->job->version, service->job->owner);
+	claimed->execution_id = copy.execution_id;
+	claimed->job_hash = service->noted->hash;
+	claimed->owner = service->staff->owner;
+	service->staff->room--;
+	service->running++;
+	janitor_history_count(service->noted->name);
+}
+
+static void
+make_case(const JanitorService *service, JanitorCase *it)
+{
+	const JanitorJob *job = service->job;
+
+	MemSet(it, 0, sizeof(JanitorCase));
+	it->enabled = job->enabled;
+	it->paused = job->paused;
+	it->catch_up = job->catch_up;
+	it->catch_up_within = job->catch_up_within;
+	it->overlap = job->overlap;
+	it->max_running = job->max_running;
+	it->running = service->running;
+	it->now = service->round->now;
+	it->scheduled_for = service->round->now;
+	it->following = PG_INT64_MAX;
+}
+
+/* --- entries that are not the next occurrence --- */
+
+static void
+serve_entry(JanitorService *service, JanitorEntry *entry)
+{
+	JanitorCase it;
+
+	make_case(service, &it);
+
+	/* an occurrence that was decided on earlier only waits for its turn */
+	it.reason = entry->reason == JANITOR_REASON_SCHEDULE ?
+		JANITOR_REASON_RETRY : entry->reason;
+	switch (janitor_decide(&it))
+	{
+		case JANITOR_START:
+			if (!has_room(service))
+				want_worker(service);
+			else if (lock_entry(service, entry))
+			{
+				claim(service, entry);
+				janitor_entry_delete(entry);
+			}
+			break;
+		case JANITOR_DROP:
+			if (lock_entry(service, entry))
+				janitor_entry_delete(entry);
+			break;
+		default:
+			service->blocked = true;
+	}
+}
+
+static bool
+collect_entry(JanitorEntry *entry, void *arg)
+{
+	JanitorService *service = arg;
+
+	if (entry->key == NULL || strcmp(entry->key, JANITOR_KEY_SCHEDULE) != 0)
+		service->entries[service->count++] = *entry;
+	return service->count < service->limit;
+}
+
+/*
+ * Reads as many as could start, and a few more to see that there are more.
+ * Afterwards the job's position is before the first that is still there.
+ */
+static void
+serve_entries(JanitorService *service)
+{
+	JanitorNotedJob *noted = service->noted;
+	int			saturated = service->job->max_running > 0 ?
+	Max(service->job->max_running - service->running, 0) : CLAIM_LIMIT;
+
+	service->limit = Min(saturated, service->staff->room) + 4;
+	service->entries = palloc(service->limit * sizeof(JanitorEntry));
+	service->count = 0;
+	janitor_entry_scan(noted->name, noted->run_at, noted->id,
+					   service->round->now, collect_entry, service);
+	for (int i = 0; i < service->count; i++)
+	{
+		bool		before = service->blocked;
+		JanitorEntry *entry = &service->entries[i];
+
+		serve_entry(service, entry);
+		if (!before && !service->blocked)
+		{
+			noted->run_at = entry->run_at;
+			noted->id = entry->id;
+		}
+	}
+	if (service->count == service->limit)
+		service->blocked = true;
+}
+
+/* --- the next occurrence --- */
+
+typedef struct Skips
+{
+	int64		count[JANITOR_DROP + 1];
+	TimestampTz last[JANITOR_DROP + 1];
+} Skips;
+
+static const char *
+skip_detail(JanitorVerdict verdict)
+{
+	switch (verdict)
+	{
+		case JANITOR_SKIP_OVERLAP:
+			return "the job was still running";
+		case JANITOR_SKIP_MISSED:
+			return "missed, and not made up";
+		case JANITOR_SKIP_PAUSED:
+			return "the job was paused";
+		default:
+			return NULL;
+	}
+}
+
+static void
+record_skips(const JanitorService *service, const Skips *skips)
+{
+	for (JanitorVerdict verdict = 0; verdict <= JANITOR_DROP; verdict++)
+	{
+		if (skips->count[verdict] > 0)
+			janitor_execution_skip(service->noted->name,
+								   skips->last[verdict],
+								   skip_detail(verdict),
+								   skips->count[verdict],
+								   service->job->owner);
+	}
+}
+
+/* catch_up = all makes up for the newest occurrences, so many and no more. */
+static bool
+is_beyond_limit(const JanitorService *service, const JanitorEntry *entry)
+{
+	TimestampTz next = entry->scheduled_for;
+
+	if (service->job->catch_up != JANITOR_CATCH_UP_ALL ||
+		service->round->now - next <= JANITOR_MISSED_AFTER)
+		return false;
+	for (int i = 0; i < JANITOR_CATCH_UP_LIMIT; i++)
+	{
+		next = janitor_job_occurrence(service->job, next, next);
+		if (next > service->round->now)
+			return false;
+	}
+	return true;
+}
+
+static JanitorVerdict
+decide_occurrence(const JanitorService *service, const JanitorEntry *entry,
+				  TimestampTz following)
+{
+	JanitorCase it;
+	JanitorEntry queued;
+
+	if (is_beyond_limit(service, entry))
+		return JANITOR_SKIP_MISSED;
+	make_case(service, &it);
+	it.reason = JANITOR_REASON_SCHEDULE;
+	it.scheduled_for = entry->scheduled_for;
+	it.following = following;
+	it.queued = service->job->overlap == JANITOR_OVERLAP_QUEUE &&
+		janitor_entry_find_key(service->noted->name, JANITOR_KEY_QUEUED,
+							   &queued);
+	return janitor_decide(&it);
+}
+
+/* overlap = queue: one occurrence is kept for when the job is free. */
+static void
+keep_one(JanitorService *service, const JanitorEntry *entry)
+{
+	JanitorEntry kept = *entry;
+
+	kept.id = 0;
+	kept.key = JANITOR_KEY_QUEUED;
+	janitor_entry_insert(&kept);
+	service->blocked = true;
+}
+
+/*
+ * One occurrence.  true: the entry was moved on to the following one, which
+ * may be due as well.
+ */
+static bool
+serve_occurrence(JanitorService *service, JanitorEntry *entry, Skips *skips)
+{
+	TimestampTz following = janitor_job_occurrence(service->job,
+												   entry->scheduled_for,
+												   entry->scheduled_for);
+	JanitorVerdict verdict = decide_occurrence(service, entry, following);
+
+	switch (verdict)
+	{
+		case JANITOR_START:
+			if (!has_room(service))
+			{
+				want_worker(service);
+				return false;
+			}
+			claim(service, entry);
+			break;
+		case JANITOR_KEEP_ONE:
+			keep_one(service, entry);
+			break;
+		case JANITOR_SKIP_OVERLAP:
+		case JANITOR_SKIP_MISSED:
+		case JANITOR_SKIP_PAUSED:
+			skips->count[verdict]++;
+			skips->last[verdict] = entry->scheduled_for;
+			break;
+		case JANITOR_WAIT:
+			service->blocked = true;
+			return false;
+		case JANITOR_DROP:
+			following = DT_NOEND;
+			break;
+	}
+	entry->scheduled_for = following;
+	entry->run_at = following == DT_NOEND ? DT_NOEND :
+		following + janitor_job_delay(service->job);
+	return true;
+}
+
+/*
+ * Gives the schedule entry's due occurrences their verdicts, one after the
+ * other, and writes the entry once, at its new place.  Ends after a start:
+ * whether the following occurrence overlaps with that run is seen when it is
+ * really there.
+ */
+static void
+serve_schedule(JanitorService *service)
+{
+	JanitorEntry *entry = &service->occurrence;
+	Skips		skips;
+	int			claims = service->round->claims;
+	bool		moved = false;
+
+	if (!service->scheduled || entry->run_at > service->round->now ||
+		!lock_entry(service, entry))
+		return;
+	MemSet(&skips, 0, sizeof(skips));
+	for (int i = 0; i < OCCURRENCE_LIMIT; i++)
+	{
+		if (!serve_occurrence(service, entry, &skips))
+			break;
+		moved = true;
+		if (entry->run_at > service->round->now ||
+			service->round->claims > claims)
+			break;
+		CHECK_FOR_INTERRUPTS();
+	}
+	record_skips(service, &skips);
+	if (!moved)
+		return;
+	if (entry->run_at == DT_NOEND)
+		janitor_entry_delete(entry);
+	else
+		janitor_entry_update(entry);
+	if (entry->run_at <= service->round->now)
+	{
+		service->blocked = true;
+		if (service->round->claims == claims)
+			service->round->result->more = true;
+	}
+}
+
+/* --- the job --- */
+
+/* The definition is gone: so are its entries, unless somebody holds them. */
+static void
+serve_orphans(const JanitorNotedJob *noted)
+{
+	(void) janitor_entry_delete_all(noted->name);
+}
+
+static bool
+has_problem(JanitorRound *round, JanitorNotedJob *noted, const JanitorJob *job)
+{
+	const char *problem = janitor_job_owner_problem(job);
+
+	if (problem == NULL)
+		return false;
+	if (!noted->problem_logged)
+		ereport(LOG,
+				(errmsg("job \"%s\" is held: %s", noted->name, problem),
+				 errhint("SELECT * FROM job_why('%s') says what to do.",
+						 noted->name)));
+	noted->problem_logged = true;
+	noted->look_at = round->now + PROBLEM_RETRY;
+	return true;
+}
+
+bool
+janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
+{
+	JanitorService service;
+
+	MemSet(&service, 0, sizeof(service));
+	service.round = round;
+	service.noted = noted;
+
+	/*
+	 * In this order: a change of the job rewrites its schedule entry in the
+	 * same transaction, so an old entry with a new definition cannot be
+	 * locked, and a new entry with an old definition cannot be read.
+	 */
+	service.scheduled = janitor_entry_find_key(noted->name,
+											   JANITOR_KEY_SCHEDULE,
+											   &service.occurrence);
+	service.job = janitor_job_load(noted->name);
+	if (service.job == NULL)
+	{
+		serve_orphans(noted);
+		return false;
+	}
+	noted->priority = service.job->priority;
+	noted->look_at = DT_NOBEGIN;
+	if (has_problem(round, noted, service.job))
+		return true;
+	service.staff = janitor_find_staff(round, service.job->owner_oid);
+	service.running = janitor_job_running(noted->hash);
+	if (service.job->paused)
+		noted->look_at = service.job->paused_until;
+
+	serve_schedule(&service);
+	serve_entries(&service);
+	if (service.blocked && noted->look_at == DT_NOBEGIN)
+		round->result->waiting = true;
+	return service.blocked;
+}

@@ -1,0 +1,236 @@
+# Whatever process dies, and however: no row stays `running` without a process,
+# what took effect is exactly what is recorded as succeeded, the next
+# occurrences are there, and runs go on.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use JanitorTest;
+use JanitorCrash;
+
+my $node = crash_node('recovery', 'pg_janitor.shutdown_grace = 60');
+
+effect_job($node, 'tick', "schedule => '* * * * * *'");
+effect_job($node, 'probe');
+effect_job($node, 'twice', "max_attempts => 2, retry_delay => '0'");
+effect_job($node, 'once');
+
+# Starts a run that will not end by itself; further attempts will.
+sub start_stuck
+{
+	my ($job) = @_;
+	gate($node, 'shut');
+	my $id = trigger($node, $job);
+	my $pid = wait_started($node, $id);
+	eventually($node, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid",
+		'the run is in the middle');
+	gate($node, 'open');
+	return ($id, $pid);
+}
+
+# What a crash has to leave of two runs: of a job with and one without a
+# second attempt.
+sub crash_costs_an_attempt
+{
+	my ($way, $end) = @_;
+	my ($twice) = start_stuck('twice');
+	my ($once, $pid) = start_stuck('once');
+
+	$end->($pid);
+	eventually_is($node, "SELECT string_agg(job_name || ' ' || status || ' ' || attempt, ', ' ORDER BY id)
+		FROM job_execution WHERE $twice IN (id, retry_of) OR id = $once",
+		'twice interrupted 1, once interrupted 1, twice succeeded 2',
+		"$way: a run in progress is interrupted, which costs an attempt");
+	my $row = execution($node, $twice);
+	like(join(' ', grep { defined } @$row{qw(detail error_message)}),
+		qr/crash|died|stopped immediately/, "$way: the row says why");
+	isnt($row->{completed_at}, undef, "$way: the row says when");
+	is(queue($node, 'once'), '', "$way: without attempts left it is not run again");
+	ledger_is_true($node, $way);
+	goes_on($node, $way);
+	return;
+}
+
+subtest 'kill -9 of a worker' => sub {
+	crash_costs_an_attempt('worker', sub { crash($node, $_[0]) });
+};
+
+subtest 'kill -9 of the scheduler' => sub {
+	crash_costs_an_attempt('scheduler',
+		sub { crash($node, process($node, 'scheduler')) });
+};
+
+subtest 'kill -9 of the launcher' => sub {
+	crash_costs_an_attempt('launcher',
+		sub { crash($node, process($node, 'launcher')) });
+};
+
+subtest 'kill -9 of the postmaster' => sub {
+	crash_costs_an_attempt('postmaster', sub {
+		my @pids = split /\n/, value($node,
+			'SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()');
+		$node->kill9;
+		gone($_) for @pids;
+		$node->start;
+	});
+};
+
+subtest 'immediate stop' => sub {
+	crash_costs_an_attempt('immediate stop', sub {
+		$node->stop('immediate');
+		$node->start;
+	});
+};
+
+subtest 'pg_terminate_backend on a worker ends its run and nothing else' => sub {
+	effect_job($node, 'thrice', "max_attempts => 3, retry_delay => '0'");
+	my ($id, $pid) = start_stuck('thrice');
+	my $before = value($node, "SELECT extract(epoch FROM clock_timestamp())");
+	value($node, "SELECT pg_terminate_backend($pid)");
+	my $row = wait_run($node, $id);
+	is($row->{status}, 'cancelled', 'the run is cancelled');
+	my $took = value($node, "SELECT extract(epoch FROM completed_at) - $before
+		FROM job_execution WHERE id = $id");
+	cmp_ok($took, '<', 1, 'within a second, though shutdown_grace is 60 s');
+	goes_on($node, 'afterwards');
+	is(history($node, 'thrice') . queue($node, 'thrice'), 'cancelled',
+		'it is not run again');
+	ledger_is_true($node);
+};
+
+subtest 'pg_terminate_backend on the scheduler touches no run' => sub {
+	define_job($node, 'held',
+		UNTIL_RELEASED . q{; INSERT INTO effect (id, job) VALUES (job_execution_id(), 'held')});
+	my $lock = hold_lock($node);
+	my $id = trigger($node, 'held');
+	my $pid = wait_started($node, $id);
+	my $scheduler = process($node, 'scheduler');
+	value($node, "SELECT pg_terminate_backend($scheduler)");
+	wait_new_process($node, 'scheduler', $scheduler);
+	goes_on($node, 'with a run in progress');
+	is(execution($node, $id)->{status}, 'running', 'the run goes on');
+	release_lock($lock);
+	my $row = wait_run($node, $id);
+	is($row->{status}, 'succeeded', 'and is recorded');
+	is($row->{pid}, $pid, 'by the worker that had it');
+	ledger_is_true($node);
+};
+
+subtest 'the end of a run is recorded also while there is no scheduler' => sub {
+	my $lock = hold_lock($node);
+	my $id = trigger($node, 'held');
+	my $pid = wait_started($node, $id);
+	my $launcher = process($node, 'launcher');
+	my $scheduler = process($node, 'scheduler');
+	value($node, "SELECT pg_terminate_backend($launcher), pg_terminate_backend($scheduler),
+		pg_terminate_backend($pid)");
+	my $row = wait_run($node, $id);
+	like($row->{status}, qr/^(cancelled|interrupted)$/, 'a worker terminated meanwhile is buried');
+	release_lock($lock);
+	goes_on($node, 'all three terminated');
+	ledger_is_true($node);
+};
+
+subtest 'pg_terminate_backend on the launcher' => sub {
+	my $launcher = process($node, 'launcher');
+	value($node, "SELECT pg_terminate_backend($launcher)");
+	goes_on($node, 'without a launcher');
+	wait_new_process($node, 'launcher', $launcher);
+	goes_on($node, 'with the new one');
+	ledger_is_true($node);
+};
+
+subtest 'an orderly shutdown costs no attempt' => sub {
+	set_setting($node, 'pg_janitor.shutdown_grace', '0');
+	my ($id) = start_stuck('once');
+	$node->stop('fast');
+	$node->start;
+	eventually_is($node, "SELECT string_agg(concat_ws('/', status, attempt, retry_of = $id), ' ' ORDER BY id)
+		FROM job_execution WHERE $id IN (id, retry_of)",
+		'interrupted/1 succeeded/1/t', 'it is run again as the same attempt');
+	like(execution($node, $id)->{detail} || '', qr/shut ?down/, 'the row says why');
+	goes_on($node, 'after the shutdown');
+	ledger_is_true($node);
+};
+
+subtest 'a CALL, which may have committed, is not run again by recovery' => sub {
+	$node->safe_psql('postgres', q{
+		CREATE TABLE step (id bigint);
+		CREATE PROCEDURE stepwise() LANGUAGE plpgsql AS $$
+		BEGIN
+			INSERT INTO step VALUES (job_execution_id());
+			COMMIT;
+			PERFORM pg_sleep(600) FROM gate WHERE shut;  -- a job that takes long
+		END $$});
+	define_job($node, 'call', 'CALL stepwise()');
+	my ($id) = start_stuck('call');
+	$node->stop('fast');
+	$node->start;
+	eventually($node, "SELECT status = 'interrupted' FROM job_execution WHERE id = $id",
+		'it is interrupted');
+	goes_on($node, 'after the shutdown');
+	is(history($node, 'call') . queue($node, 'call'), 'interrupted', 'once and for all');
+	is(value($node, 'SELECT count(*) FROM step'), 1, 'its first transaction stays');
+
+	define_job($node, 'call', 'CALL stepwise()', "max_attempts => 2, retry_delay => '0'");
+	(undef, my $pid) = start_stuck('call');
+	crash($node, $pid);
+	eventually_is($node, q{SELECT string_agg(status || attempt, ' ' ORDER BY id)
+		FROM job_execution WHERE job_name = 'call'},
+		'interrupted1 interrupted1 succeeded2', 'but by its max_attempts, after a crash');
+	ledger_is_true($node);
+};
+
+subtest 'the third crash in a row pauses the job' => sub {
+	effect_job($node, 'crasher', "max_attempts => 10, retry_delay => '0'");
+	gate($node, 'shut');
+	trigger($node, 'crasher');
+	for my $nth (1 .. 3)
+	{
+		eventually($node, "SELECT count(*) = 1 FROM job_running() r JOIN job_execution e
+			ON e.id = r.execution_id WHERE e.job_name = 'crasher' AND e.attempt = $nth
+			AND r.pid IS NOT NULL", "attempt $nth is on");
+		gate($node, 'shut');	# any commit: flushes the claim too
+		crash($node, value($node, q{SELECT r.pid FROM job_running() r JOIN job_execution e
+			ON e.id = r.execution_id WHERE e.job_name = 'crasher'}));
+	}
+	eventually_is($node, q{SELECT health FROM job_status WHERE job_name = 'crasher'},
+		'paused', 'job_status says paused');
+	like(value($node, q{SELECT health_detail FROM job_status WHERE job_name = 'crasher'}),
+		qr/crash.*job_resume/, 'and why, and what to type');
+	is(history($node, 'crasher'), 'interrupted interrupted interrupted', 'no fourth run');
+	is(queue($node, 'crasher', 'reason, attempt'), 'retry/4', 'its next attempt waits');
+	is(log_count($node, 'job "crasher" is paused'), 1, 'the log says so once');
+	gate($node, 'open');
+	goes_on($node, 'other jobs');
+	value($node, q{SELECT job_resume('crasher')});
+	eventually_is($node, q{SELECT status || attempt FROM job_execution
+		WHERE job_name = 'crasher' ORDER BY id DESC LIMIT 1}, 'succeeded4', 'job_resume lets it go on');
+	ledger_is_true($node);
+};
+
+# The claim of a run is committed asynchronously, so a crash may undo it; a run
+# that crashes the server by itself is to be counted nevertheless.
+subtest 'a job that crashes the server as soon as it starts does so three times' => sub {
+	my $offset = log_size($node);
+	define_job($node, 'suicide', q{COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'},
+		"max_attempts => 10, retry_delay => '0'");
+	trigger($node, 'suicide');
+	eventually_is($node, q{SELECT count(*) FROM job_status
+		WHERE job_name = 'suicide' AND health = 'paused'}, '1', 'then it is paused');
+	is(log_count($node, 'reinitializing', $offset), 3, 'there were three crashes');
+	is(history($node, 'suicide'), 'interrupted interrupted interrupted',
+		'each is recorded');
+	$node->stop('immediate') if !ledger_is_true($node);
+};
+
+no_accident($node);
+$node->stop;
+done_testing();
