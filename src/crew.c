@@ -38,37 +38,19 @@
 #define RUN_AHEAD_USECS (20 * INT64CONST(1000))
 #define RUN_AHEAD_LIMIT 128
 
-/* With a backlog, workers wake the scheduler when the ring is this low. */
-#define RING_LOW 16
-
 /* A worker that was asked to end its run is asked again after this. */
 #define REPEAT_END (1 * USECS_PER_SEC)
 #define SIGNALS_BEFORE_DIE 3
 
-/* This process's slot, if it is a worker. */
-static JanitorSlot *my_slot = NULL;
-
-static inline void
-lock(LWLockMode mode)
-{
-	LWLockAcquire(janitor_shared->lock, mode);
-}
-
-static inline void
-unlock(void)
-{
-	LWLockRelease(janitor_shared->lock);
-}
-
-static inline bool
-is_of(const JanitorSlot *slot, Oid database, Oid owner)
+bool
+janitor_slot_is_of(const JanitorSlot *slot, Oid database, Oid owner)
 {
 	return slot->state != JANITOR_SLOT_FREE &&
 		slot->database == database && slot->owner == owner;
 }
 
-static void
-wake_my_scheduler(void)
+void
+janitor_wake_my_scheduler(void)
 {
 	JanitorDatabase *database = janitor_my_database();
 
@@ -78,16 +60,16 @@ wake_my_scheduler(void)
 
 /* --- the ring; the lock is held --- */
 
-static void
-ring_remove(int place)
+void
+janitor_ring_remove(int place)
 {
 	janitor_shared->ready_count--;
 	memmove(&janitor_shared->ready[place], &janitor_shared->ready[place + 1],
 			(janitor_shared->ready_count - place) * sizeof(JanitorReady));
 }
 
-static int
-ring_count(Oid database, Oid owner)
+int
+janitor_ring_count(Oid database, Oid owner)
 {
 	int			count = 0;
 
@@ -129,16 +111,16 @@ void
 janitor_crew(Oid owner, JanitorCrew *crew)
 {
 	MemSet(crew, 0, sizeof(JanitorCrew));
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (is_of(slot, MyDatabaseId, owner))
+		if (janitor_slot_is_of(slot, MyDatabaseId, owner))
 			count_slot(slot, crew);
 	}
-	crew->ready = ring_count(MyDatabaseId, owner);
-	unlock();
+	crew->ready = janitor_ring_count(MyDatabaseId, owner);
+	janitor_unlock();
 }
 
 int
@@ -146,9 +128,9 @@ janitor_run_ahead(int workers)
 {
 	int64		short_run;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	short_run = janitor_my_database()->short_run;
-	unlock();
+	janitor_unlock();
 	return (int) Min(RUN_AHEAD_USECS * workers / Max(short_run, 1),
 					 RUN_AHEAD_LIMIT);
 }
@@ -158,7 +140,7 @@ janitor_job_running(uint64 job_hash)
 {
 	int			count = 0;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
@@ -173,7 +155,7 @@ janitor_job_running(uint64 job_hash)
 			janitor_shared->ready[i].job_hash == job_hash)
 			count++;
 	}
-	unlock();
+	janitor_unlock();
 	return count;
 }
 
@@ -182,7 +164,7 @@ janitor_runs_in_progress(void)
 {
 	int			count = 0;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
@@ -191,8 +173,8 @@ janitor_runs_in_progress(void)
 			slot->database == MyDatabaseId)
 			count++;
 	}
-	count += ring_count(MyDatabaseId, InvalidOid);
-	unlock();
+	count += janitor_ring_count(MyDatabaseId, InvalidOid);
+	janitor_unlock();
 	return count;
 }
 
@@ -212,8 +194,8 @@ slots_in_use(void)
 }
 
 /* Makes a slot free again and tells whoever waits for a place. */
-static void
-slot_free(JanitorSlot *slot)
+void
+janitor_slot_free(JanitorSlot *slot)
 {
 	slot->state = JANITOR_SLOT_FREE;
 	slot->worker.pid = 0;
@@ -237,7 +219,7 @@ janitor_slot_reserve(Oid owner, uint32 *serial)
 {
 	int			reserved = -1;
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	if (slots_in_use() < janitor_max_workers)
 	{
 		for (int i = 0; i < janitor_shared->slot_count; i++)
@@ -256,7 +238,7 @@ janitor_slot_reserve(Oid owner, uint32 *serial)
 			break;
 		}
 	}
-	unlock();
+	janitor_unlock();
 	return reserved;
 }
 
@@ -265,10 +247,10 @@ janitor_slot_cancel(int place, uint32 serial)
 {
 	JanitorSlot *slot = &janitor_shared->slots[place];
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	if (slot->serial == serial && slot->state == JANITOR_SLOT_STARTING)
-		slot_free(slot);
-	unlock();
+		janitor_slot_free(slot);
+	janitor_unlock();
 }
 
 bool
@@ -277,10 +259,10 @@ janitor_slot_starting(int place, uint32 serial)
 	JanitorSlot *slot = &janitor_shared->slots[place];
 	bool		starting;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	starting = slot->serial == serial &&
 		slot->state == JANITOR_SLOT_STARTING;
-	unlock();
+	janitor_unlock();
 	return starting;
 }
 
@@ -292,7 +274,7 @@ has_company(const JanitorSlot *slot)
 	{
 		const JanitorSlot *other = &janitor_shared->slots[i];
 
-		if (other != slot && is_of(other, slot->database, slot->owner))
+		if (other != slot && janitor_slot_is_of(other, slot->database, slot->owner))
 			return true;
 	}
 	return false;
@@ -313,7 +295,7 @@ spare_worker(Oid database, Oid owner)
 		JanitorSlot *slot = &janitor_shared->slots[i];
 
 		if (slot->state == JANITOR_SLOT_FREE ||
-			is_of(slot, database, owner))
+			janitor_slot_is_of(slot, database, owner))
 			continue;
 		if (slot->state == JANITOR_SLOT_IDLE || slot->retire)
 			return slot;
@@ -329,7 +311,7 @@ janitor_slot_want(Oid owner)
 	JanitorDatabase *database;
 	JanitorSlot *slot;
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	database->wants_worker = true;
 	database->wanted_owner = owner;
@@ -339,15 +321,15 @@ janitor_slot_want(Oid owner)
 		slot->retire = true;
 		janitor_wake_process(&slot->worker);
 	}
-	unlock();
+	janitor_unlock();
 }
 
 void
 janitor_slot_want_nothing(void)
 {
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	janitor_my_database()->wants_worker = false;
-	unlock();
+	janitor_unlock();
 }
 
 /* --- the ring, from the scheduler's side --- */
@@ -360,7 +342,7 @@ wake_idle(Oid database, Oid owner)
 	{
 		JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (is_of(slot, database, owner) &&
+		if (janitor_slot_is_of(slot, database, owner) &&
 			slot->state == JANITOR_SLOT_IDLE && !slot->retire)
 			janitor_wake_process(&slot->worker);
 	}
@@ -371,7 +353,7 @@ janitor_ring_push(int64 execution_id, uint64 job_hash, Oid owner)
 {
 	bool		pushed = false;
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	if (janitor_shared->ready_count < JANITOR_RING_SIZE)
 	{
 		JanitorReady *ready =
@@ -386,7 +368,7 @@ janitor_ring_push(int64 execution_id, uint64 job_hash, Oid owner)
 		wake_idle(MyDatabaseId, owner);
 		pushed = true;
 	}
-	unlock();
+	janitor_unlock();
 	return pushed;
 }
 
@@ -395,9 +377,9 @@ janitor_ring_free(void)
 {
 	int			free;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	free = JANITOR_RING_SIZE - janitor_shared->ready_count;
-	unlock();
+	janitor_unlock();
 	return free;
 }
 
@@ -406,7 +388,7 @@ janitor_ring_take_back(TimestampTz before, int64 *execution_ids, int size)
 {
 	int			taken = 0;
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < janitor_shared->ready_count && taken < size;)
 	{
 		const JanitorReady *ready = &janitor_shared->ready[i];
@@ -414,12 +396,12 @@ janitor_ring_take_back(TimestampTz before, int64 *execution_ids, int size)
 		if (ready->database == MyDatabaseId && ready->since < before)
 		{
 			execution_ids[taken++] = ready->execution_id;
-			ring_remove(i);
+			janitor_ring_remove(i);
 		}
 		else
 			i++;
 	}
-	unlock();
+	janitor_unlock();
 	return taken;
 }
 
@@ -428,7 +410,7 @@ janitor_ring_oldest(TimestampTz *since)
 {
 	bool		found = false;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->ready_count && !found; i++)
 	{
 		if (janitor_shared->ready[i].database == MyDatabaseId)
@@ -437,7 +419,7 @@ janitor_ring_oldest(TimestampTz *since)
 			found = true;
 		}
 	}
-	unlock();
+	janitor_unlock();
 	return found;
 }
 
@@ -448,7 +430,7 @@ janitor_next_death(JanitorDeath *death)
 {
 	bool		found = false;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = death->slot + 1; i < janitor_shared->slot_count && !found; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
@@ -465,17 +447,17 @@ janitor_next_death(JanitorDeath *death)
 			found = true;
 		}
 	}
-	unlock();
+	janitor_unlock();
 	return found;
 }
 
 void
 janitor_slot_bury(int place)
 {
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	Assert(janitor_shared->slots[place].state == JANITOR_SLOT_DEAD);
-	slot_free(&janitor_shared->slots[place]);
-	unlock();
+	janitor_slot_free(&janitor_shared->slots[place]);
+	janitor_unlock();
 	ConditionVariableBroadcast(&janitor_shared->run_ended);
 }
 
@@ -484,7 +466,7 @@ janitor_terminated(int64 *execution_ids, int size)
 {
 	int			count = 0;
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count && count < size; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
@@ -494,7 +476,7 @@ janitor_terminated(int64 *execution_ids, int size)
 			slot->end == JANITOR_END_NONE)
 			execution_ids[count++] = slot->execution_id;
 	}
-	unlock();
+	janitor_unlock();
 	return count;
 }
 
@@ -512,7 +494,7 @@ end_slot(JanitorSlot *slot, JanitorEnd why, int signal_number)
 	slot->end_signals++;
 	if (slot->worker.pid != 0)
 		kill(slot->worker.pid, signal_number);
-	wake_my_scheduler();		/* it repeats the signal if need be */
+	janitor_wake_my_scheduler();	/* it repeats the signal if need be */
 }
 
 static JanitorSlot *
@@ -538,7 +520,7 @@ janitor_run_end(int64 execution_id, JanitorEnd why)
 
 	if (janitor_shared == NULL)
 		return false;
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	slot = slot_of_run(execution_id);
 	if (slot)
 	{
@@ -556,7 +538,7 @@ janitor_run_end(int64 execution_id, JanitorEnd why)
 			found = true;
 		}
 	}
-	unlock();
+	janitor_unlock();
 	return found;
 }
 
@@ -565,17 +547,17 @@ janitor_terminate_run(int64 execution_id)
 {
 	JanitorSlot *slot;
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	slot = slot_of_run(execution_id);
 	if (slot)
 		end_slot(slot, JANITOR_END_TERMINATE, SIGTERM);
-	unlock();
+	janitor_unlock();
 }
 
 void
 janitor_end_all(JanitorEnd why)
 {
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		JanitorSlot *slot = &janitor_shared->slots[i];
@@ -584,7 +566,7 @@ janitor_end_all(JanitorEnd why)
 			slot->database == MyDatabaseId)
 			end_slot(slot, why, SIGINT);
 	}
-	unlock();
+	janitor_unlock();
 }
 
 TimestampTz
@@ -593,7 +575,7 @@ janitor_repeat_ends(void)
 	TimestampTz again = DT_NOEND;
 	TimestampTz now = GetCurrentTimestamp();
 
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		JanitorSlot *slot = &janitor_shared->slots[i];
@@ -609,7 +591,7 @@ janitor_repeat_ends(void)
 		}
 		again = Min(again, slot->end_since + REPEAT_END);
 	}
-	unlock();
+	janitor_unlock();
 	return again;
 }
 
@@ -636,17 +618,17 @@ retire_crews(Oid database)
 void
 janitor_retire_all(void)
 {
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	retire_crews(MyDatabaseId);
-	unlock();
+	janitor_unlock();
 }
 
 void
 janitor_retire_everybody(void)
 {
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	retire_crews(InvalidOid);
-	unlock();
+	janitor_unlock();
 }
 
 void
@@ -656,7 +638,7 @@ janitor_clear_database(Oid oid)
 
 	if (janitor_shared == NULL)
 		return;
-	lock(LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_database_entry(oid, false);
 	if (database)
 	{
@@ -665,223 +647,7 @@ janitor_clear_database(Oid oid)
 		janitor_wake_database(database);
 	}
 	retire_crews(oid);
-	unlock();
-}
-
-/* --- the worker --- */
-
-/*
- * PG_CATCH does not run for FATAL, this does.  A worker that had a run in
- * hand, or that never could serve, leaves a dead slot for the scheduler.
- */
-static void
-worker_exit(int code, Datum arg)
-{
-	lock(LW_EXCLUSIVE);
-	my_slot->worker.pid = 0;
-	if (my_slot->execution_id != 0 || (!my_slot->served && !my_slot->retire))
-		my_slot->state = JANITOR_SLOT_DEAD;
-	else
-		slot_free(my_slot);
-	if (OidIsValid(my_slot->database))
-	{
-		JanitorDatabase *database =
-		janitor_database_entry(my_slot->database, false);
-
-		if (database)
-		{
-			/* where no scheduler is alive, one is to come and close it */
-			if (my_slot->state == JANITOR_SLOT_DEAD)
-			{
-				database->generation++;
-				database->next_due = DT_NOBEGIN;
-			}
-			janitor_wake_database(database);
-		}
-	}
-	unlock();
-	my_slot = NULL;
-}
-
-bool
-janitor_worker_attach(int place, uint32 serial, Oid *database, Oid *owner)
-{
-	JanitorSlot *slot = &janitor_shared->slots[place];
-	bool		attached = false;
-
-	lock(LW_EXCLUSIVE);
-	if (slot->state == JANITOR_SLOT_STARTING && slot->serial == serial)
-	{
-		slot->state = JANITOR_SLOT_CONNECTING;
-		janitor_process_set(&slot->worker);
-		*database = slot->database;
-		*owner = slot->owner;
-		my_slot = slot;
-		attached = true;
-	}
-	unlock();
-	if (attached)
-		before_shmem_exit(worker_exit, (Datum) 0);
-	return attached;
-}
-
-void
-janitor_worker_ready(void)
-{
-	lock(LW_EXCLUSIVE);
-	my_slot->state = JANITOR_SLOT_IDLE;
-	my_slot->served = true;
-	my_slot->since = GetCurrentTimestamp();
-	wake_my_scheduler();
-	unlock();
-}
-
-/* Is there somebody without any worker who waits for a place? */
-static bool
-wanted_elsewhere(void)
-{
-	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
-	{
-		const JanitorDatabase *database = &janitor_shared->databases[i];
-		bool		served = false;
-
-		if (!OidIsValid(database->oid))
-			return false;
-		if (!database->wants_worker ||
-			(database->oid == my_slot->database &&
-			 database->wanted_owner == my_slot->owner))
-			continue;
-		for (int j = 0; j < janitor_shared->slot_count && !served; j++)
-			served = is_of(&janitor_shared->slots[j], database->oid,
-						   database->wanted_owner);
-		if (!served)
-			return true;
-	}
-	return false;
-}
-
-static JanitorTake
-take_locked(int64 *execution_id)
-{
-	if (my_slot->retire || my_slot->term_requested || wanted_elsewhere())
-	{
-		my_slot->retire = true;
-		return JANITOR_TAKE_LEAVE;
-	}
-	for (int i = 0; i < janitor_shared->ready_count; i++)
-	{
-		const JanitorReady *ready = &janitor_shared->ready[i];
-
-		if (ready->database != my_slot->database ||
-			ready->owner != my_slot->owner)
-			continue;
-		*execution_id = ready->execution_id;
-		my_slot->execution_id = ready->execution_id;
-		my_slot->job_hash = ready->job_hash;
-		my_slot->end = ready->end;
-		my_slot->end_execution =
-			ready->end != JANITOR_END_NONE ? ready->execution_id : 0;
-		my_slot->state = JANITOR_SLOT_RUNNING;
-		my_slot->since = GetCurrentTimestamp();
-		ring_remove(i);
-		return JANITOR_TAKE_RUN;
-	}
-	return JANITOR_TAKE_NOTHING;
-}
-
-JanitorTake
-janitor_worker_take(int64 *execution_id)
-{
-	JanitorTake took;
-
-	lock(LW_EXCLUSIVE);
-	took = take_locked(execution_id);
-	unlock();
-	return took;
-}
-
-bool
-janitor_worker_try_leave(void)
-{
-	bool		leaves;
-
-	lock(LW_EXCLUSIVE);
-	leaves = ring_count(my_slot->database, my_slot->owner) == 0;
-	if (leaves)
-		my_slot->retire = true;
-	unlock();
-	return leaves;
-}
-
-/*
- * The scheduler is woken when it has something that this end may let start:
- * not at every end, since that would cost a context switch each.
- */
-void
-janitor_worker_done(void)
-{
-	JanitorDatabase *database;
-	int64		took;
-
-	lock(LW_EXCLUSIVE);
-	database = janitor_my_database();
-	took = GetCurrentTimestamp() - my_slot->since;
-	database->short_run = (database->short_run * 7 +
-						   Min(Max(took, 0), USECS_PER_SEC)) / 8;
-	my_slot->state = JANITOR_SLOT_IDLE;
-	my_slot->execution_id = 0;
-	my_slot->end = JANITOR_END_NONE;
-	my_slot->end_execution = 0;
-	my_slot->end_signals = 0;
-	if (database->backlog &&
-		ring_count(my_slot->database, my_slot->owner) <= RING_LOW)
-		janitor_wake_database(database);
-	unlock();
-	ConditionVariableBroadcast(&janitor_shared->run_ended);
-}
-
-JanitorEnd
-janitor_worker_end(void)
-{
-	return my_slot->end_execution == my_slot->execution_id ?
-		my_slot->end : JANITOR_END_NONE;
-}
-
-void
-janitor_worker_set_end(JanitorEnd why)
-{
-	if (my_slot->end == JANITOR_END_NONE)
-	{
-		my_slot->end = why;
-		my_slot->end_execution = my_slot->execution_id;
-	}
-}
-
-/*
- * From the SIGTERM handler: notes the request where the scheduler sees it and
- * wakes it.  true: a scheduler is there that will decide; false: end now.
- */
-bool
-janitor_worker_term_requested(void)
-{
-	JanitorSlot *slot = my_slot;
-
-	if (slot == NULL || slot->execution_id == 0 || slot->term_requested ||
-		slot->end != JANITOR_END_NONE)
-		return false;
-	slot->term_requested = true;
-	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
-	{
-		JanitorDatabase *database = &janitor_shared->databases[i];
-
-		if (database->oid != slot->database)
-			continue;
-		if (database->scheduler.pid == 0)
-			return false;
-		janitor_wake_process(&database->scheduler);
-		return true;
-	}
-	return false;
+	janitor_unlock();
 }
 
 /* --- what other sessions see --- */
@@ -898,7 +664,7 @@ janitor_runs(int *count)
 	runs = palloc0((janitor_shared->slot_count + JANITOR_RING_SIZE) *
 				   sizeof(JanitorRunInfo));
 
-	lock(LW_SHARED);
+	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
@@ -926,7 +692,7 @@ janitor_runs(int *count)
 		runs[n].started_at = ready->since;
 		n++;
 	}
-	unlock();
+	janitor_unlock();
 	*count = n;
 	return runs;
 }

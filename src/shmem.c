@@ -123,6 +123,18 @@ janitor_shmem_require(void)
 				 errhint("Add pg_janitor to shared_preload_libraries and restart the server.")));
 }
 
+void
+janitor_lock(LWLockMode mode)
+{
+	LWLockAcquire(janitor_shared->lock, mode);
+}
+
+void
+janitor_unlock(void)
+{
+	LWLockRelease(janitor_shared->lock);
+}
+
 /* --- processes and databases; the lock is held --- */
 
 void
@@ -219,7 +231,7 @@ tell_at_end(XactEvent event, void *arg)
 			return;
 	}
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	if (database)
 	{
@@ -232,7 +244,7 @@ tell_at_end(XactEvent event, void *arg)
 		janitor_shared->rescan = true;
 		janitor_wake_process(&janitor_shared->launcher);
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	if (pending.roles)
 		janitor_retire_everybody();
 
@@ -300,11 +312,11 @@ janitor_wake_now(Oid oid)
 
 	if (janitor_shared == NULL)
 		return;
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_database_entry(oid, true);
 	if (database)
 		tell(database, DT_NOBEGIN, true);
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 /* --- the launcher --- */
@@ -312,23 +324,23 @@ janitor_wake_now(Oid oid)
 static void
 launcher_exit(int code, Datum arg)
 {
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	janitor_shared->launcher.pid = 0;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 void
 janitor_launcher_attach(void)
 {
 	before_shmem_exit(launcher_exit, (Datum) 0);
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	janitor_process_set(&janitor_shared->launcher);
 	janitor_shared->rescan = true;
 
 	/* schedulers that an earlier launcher registered and that never came */
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
 		janitor_shared->databases[i].starting = false;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 bool
@@ -336,10 +348,10 @@ janitor_launcher_take_rescan(void)
 {
 	bool		rescan;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	rescan = janitor_shared->rescan;
 	janitor_shared->rescan = false;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return rescan;
 }
 
@@ -373,7 +385,7 @@ janitor_databases_set(const Oid *oids, int count)
 {
 	int			unplaced = 0;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < JANITOR_MAX_DATABASES;)
 	{
 		JanitorDatabase *database = &janitor_shared->databases[i];
@@ -397,7 +409,7 @@ janitor_databases_set(const Oid *oids, int count)
 				unplaced++;
 		}
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 
 	if (unplaced > 0)
 		ereport(LOG,
@@ -411,7 +423,7 @@ janitor_database_to_start(TimestampTz now, TimestampTz *wake_at)
 	Oid			found = InvalidOid;
 
 	*wake_at = DT_NOEND;
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
 	{
 		JanitorDatabase *database = &janitor_shared->databases[i];
@@ -443,14 +455,14 @@ janitor_database_to_start(TimestampTz now, TimestampTz *wake_at)
 		}
 		*wake_at = Min(*wake_at, start_at);
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return found;
 }
 
 void
 janitor_databases_recheck(void)
 {
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
 	{
 		JanitorDatabase *database = &janitor_shared->databases[i];
@@ -462,7 +474,7 @@ janitor_databases_recheck(void)
 		if (database->next_due != DT_NOEND)
 			tell(database, DT_NOBEGIN, true);
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 void
@@ -470,11 +482,11 @@ janitor_database_start_failed(Oid oid)
 {
 	JanitorDatabase *database;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_database_entry(oid, false);
 	if (database)
 		database->starting = false;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 bool
@@ -483,10 +495,10 @@ janitor_scheduler_alive(Oid oid)
 	JanitorDatabase *database;
 	bool		alive;
 
-	LWLockAcquire(janitor_shared->lock, LW_SHARED);
+	janitor_lock(LW_SHARED);
 	database = janitor_database_entry(oid, false);
 	alive = database && database->scheduler.pid != 0;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return alive;
 }
 
@@ -501,7 +513,7 @@ scheduler_exit(int code, Datum arg)
 {
 	JanitorDatabase *database;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	if (database && database->scheduler.pid == MyProcPid)
 	{
@@ -511,7 +523,7 @@ scheduler_exit(int code, Datum arg)
 		database->everything = true;
 		janitor_wake_process(&janitor_shared->launcher);
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 bool
@@ -521,7 +533,7 @@ janitor_scheduler_attach(void)
 	bool		attached = false;
 
 	before_shmem_exit(scheduler_exit, (Datum) 0);
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	if (database && database->scheduler.pid == 0)
 	{
@@ -529,7 +541,7 @@ janitor_scheduler_attach(void)
 		database->starting = false;
 		attached = true;
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return attached;
 }
 
@@ -538,7 +550,7 @@ janitor_scheduler_news(JanitorNews *news)
 {
 	JanitorDatabase *database;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	news->generation = database->generation;
 	news->due = database->next_due;
@@ -546,7 +558,7 @@ janitor_scheduler_news(JanitorNews *news)
 	news->leave = database->leave_until > GetCurrentTimestamp();
 	database->next_due = DT_NOEND;
 	database->everything = false;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 bool
@@ -555,7 +567,7 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due)
 	JanitorDatabase *database;
 	bool		left = false;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	if (database->generation == generation)
 	{
@@ -566,7 +578,7 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due)
 		janitor_wake_process(&janitor_shared->launcher);
 		left = true;
 	}
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return left;
 }
 
@@ -576,10 +588,10 @@ janitor_reconciled_at(void)
 	JanitorDatabase *database;
 	TimestampTz at;
 
-	LWLockAcquire(janitor_shared->lock, LW_SHARED);
+	janitor_lock(LW_SHARED);
 	database = janitor_my_database();
 	at = database->reconciled ? database->reconciled_at : DT_NOBEGIN;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return at;
 }
 
@@ -588,11 +600,11 @@ janitor_set_reconciled(TimestampTz at)
 {
 	JanitorDatabase *database;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	database->reconciled = true;
 	database->reconciled_at = at;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 bool
@@ -608,22 +620,22 @@ janitor_take_daily_round(void)
 	JanitorDatabase *database;
 	bool		due;
 
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	due = database->daily_round + USECS_PER_DAY <= now ||
 		database->daily_round > now;
 	if (due)
 		database->daily_round = now;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 	return due;
 }
 
 void
 janitor_scheduler_set_backlog(bool backlog)
 {
-	LWLockAcquire(janitor_shared->lock, LW_EXCLUSIVE);
+	janitor_lock(LW_EXCLUSIVE);
 	janitor_my_database()->backlog = backlog;
-	LWLockRelease(janitor_shared->lock);
+	janitor_unlock();
 }
 
 /* --- waiting for the end of a run --- */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_internal.h
- *	  Layout of the shared memory; for shmem.c and crew.c alone.
+ *	  Layout of the shared memory; for shmem.c, crew.c and slot.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -116,6 +116,22 @@ typedef struct JanitorShared
 } JanitorShared;
 
 extern JanitorShared *janitor_shared;
+
+extern void janitor_lock(LWLockMode mode);
+extern void janitor_unlock(void);
+
+/* The rest expects the lock to be held. */
+
+extern bool janitor_slot_is_of(const JanitorSlot *slot, Oid database,
+							   Oid owner);
+
+/* Makes a slot free again and tells whoever waits for a place. */
+extern void janitor_slot_free(JanitorSlot *slot);
+
+/* InvalidOid: of all owners. */
+extern int	janitor_ring_count(Oid database, Oid owner);
+extern void janitor_ring_remove(int place);
+extern void janitor_wake_my_scheduler(void);
 
 /* The database's place; with create, a new one if there is room. */
 extern JanitorDatabase *janitor_database_entry(Oid oid, bool create);

@@ -1,0 +1,237 @@
+/*-------------------------------------------------------------------------
+ *
+ * slot.c
+ *	  A worker's own slot in shared memory.
+ *
+ * Everything here is called by the worker that holds the slot: it takes the
+ * slot, takes runs out of the ring into it, and gives it up.  How slots and
+ * ring fit together is told in crew.c.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "shmem_internal.h"
+
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+
+/* With a backlog, workers wake the scheduler when the ring is this low. */
+#define RING_LOW 16
+
+/* This process's slot, if it is a worker. */
+static JanitorSlot *my_slot = NULL;
+
+/*
+ * PG_CATCH does not run for FATAL, this does.  A worker that had a run in
+ * hand, or that never could serve, leaves a dead slot for the scheduler.
+ */
+static void
+worker_exit(int code, Datum arg)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	my_slot->worker.pid = 0;
+	if (my_slot->execution_id != 0 || (!my_slot->served && !my_slot->retire))
+		my_slot->state = JANITOR_SLOT_DEAD;
+	else
+		janitor_slot_free(my_slot);
+	if (OidIsValid(my_slot->database))
+	{
+		JanitorDatabase *database =
+		janitor_database_entry(my_slot->database, false);
+
+		if (database)
+		{
+			/* where no scheduler is alive, one is to come and close it */
+			if (my_slot->state == JANITOR_SLOT_DEAD)
+			{
+				database->generation++;
+				database->next_due = DT_NOBEGIN;
+			}
+			janitor_wake_database(database);
+		}
+	}
+	janitor_unlock();
+	my_slot = NULL;
+}
+
+bool
+janitor_worker_attach(int place, uint32 serial, Oid *database, Oid *owner)
+{
+	JanitorSlot *slot = &janitor_shared->slots[place];
+	bool		attached = false;
+
+	janitor_lock(LW_EXCLUSIVE);
+	if (slot->state == JANITOR_SLOT_STARTING && slot->serial == serial)
+	{
+		slot->state = JANITOR_SLOT_CONNECTING;
+		janitor_process_set(&slot->worker);
+		*database = slot->database;
+		*owner = slot->owner;
+		my_slot = slot;
+		attached = true;
+	}
+	janitor_unlock();
+	if (attached)
+		before_shmem_exit(worker_exit, (Datum) 0);
+	return attached;
+}
+
+void
+janitor_worker_ready(void)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	my_slot->state = JANITOR_SLOT_IDLE;
+	my_slot->served = true;
+	my_slot->since = GetCurrentTimestamp();
+	janitor_wake_my_scheduler();
+	janitor_unlock();
+}
+
+/* Is there somebody without any worker who waits for a place? */
+static bool
+wanted_elsewhere(void)
+{
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		const JanitorDatabase *database = &janitor_shared->databases[i];
+		bool		served = false;
+
+		if (!OidIsValid(database->oid))
+			return false;
+		if (!database->wants_worker ||
+			(database->oid == my_slot->database &&
+			 database->wanted_owner == my_slot->owner))
+			continue;
+		for (int j = 0; j < janitor_shared->slot_count && !served; j++)
+			served = janitor_slot_is_of(&janitor_shared->slots[j], database->oid,
+										database->wanted_owner);
+		if (!served)
+			return true;
+	}
+	return false;
+}
+
+static JanitorTake
+take_locked(int64 *execution_id)
+{
+	if (my_slot->retire || my_slot->term_requested || wanted_elsewhere())
+	{
+		my_slot->retire = true;
+		return JANITOR_TAKE_LEAVE;
+	}
+	for (int i = 0; i < janitor_shared->ready_count; i++)
+	{
+		const JanitorReady *ready = &janitor_shared->ready[i];
+
+		if (ready->database != my_slot->database ||
+			ready->owner != my_slot->owner)
+			continue;
+		*execution_id = ready->execution_id;
+		my_slot->execution_id = ready->execution_id;
+		my_slot->job_hash = ready->job_hash;
+		my_slot->end = ready->end;
+		my_slot->end_execution =
+			ready->end != JANITOR_END_NONE ? ready->execution_id : 0;
+		my_slot->state = JANITOR_SLOT_RUNNING;
+		my_slot->since = GetCurrentTimestamp();
+		janitor_ring_remove(i);
+		return JANITOR_TAKE_RUN;
+	}
+	return JANITOR_TAKE_NOTHING;
+}
+
+JanitorTake
+janitor_worker_take(int64 *execution_id)
+{
+	JanitorTake took;
+
+	janitor_lock(LW_EXCLUSIVE);
+	took = take_locked(execution_id);
+	janitor_unlock();
+	return took;
+}
+
+bool
+janitor_worker_try_leave(void)
+{
+	bool		leaves;
+
+	janitor_lock(LW_EXCLUSIVE);
+	leaves = janitor_ring_count(my_slot->database, my_slot->owner) == 0;
+	if (leaves)
+		my_slot->retire = true;
+	janitor_unlock();
+	return leaves;
+}
+
+/*
+ * The scheduler is woken when it has something that this end may let start:
+ * not at every end, since that would cost a context switch each.
+ */
+void
+janitor_worker_done(void)
+{
+	JanitorDatabase *database;
+	int64		took;
+
+	janitor_lock(LW_EXCLUSIVE);
+	database = janitor_my_database();
+	took = GetCurrentTimestamp() - my_slot->since;
+	database->short_run = (database->short_run * 7 +
+						   Min(Max(took, 0), USECS_PER_SEC)) / 8;
+	my_slot->state = JANITOR_SLOT_IDLE;
+	my_slot->execution_id = 0;
+	my_slot->end = JANITOR_END_NONE;
+	my_slot->end_execution = 0;
+	my_slot->end_signals = 0;
+	if (database->backlog &&
+		janitor_ring_count(my_slot->database, my_slot->owner) <= RING_LOW)
+		janitor_wake_database(database);
+	janitor_unlock();
+	ConditionVariableBroadcast(&janitor_shared->run_ended);
+}
+
+JanitorEnd
+janitor_worker_end(void)
+{
+	return my_slot->end_execution == my_slot->execution_id ?
+		my_slot->end : JANITOR_END_NONE;
+}
+
+void
+janitor_worker_set_end(JanitorEnd why)
+{
+	if (my_slot->end == JANITOR_END_NONE)
+	{
+		my_slot->end = why;
+		my_slot->end_execution = my_slot->execution_id;
+	}
+}
+
+/*
+ * From the SIGTERM handler: notes the request where the scheduler sees it and
+ * wakes it.  true: a scheduler is there that will decide; false: end now.
+ */
+bool
+janitor_worker_term_requested(void)
+{
+	JanitorSlot *slot = my_slot;
+
+	if (slot == NULL || slot->execution_id == 0 || slot->term_requested ||
+		slot->end != JANITOR_END_NONE)
+		return false;
+	slot->term_requested = true;
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		JanitorDatabase *database = &janitor_shared->databases[i];
+
+		if (database->oid != slot->database)
+			continue;
+		if (database->scheduler.pid == 0)
+			return false;
+		janitor_wake_process(&database->scheduler);
+		return true;
+	}
+	return false;
+}
