@@ -30,9 +30,6 @@
 PG_FUNCTION_INFO_V1(job_pause);
 PG_FUNCTION_INFO_V1(job_resume);
 
-/* What the scheduler writes into the row of occurrences it skipped. */
-#define SKIPPED_WHILE_PAUSED "the job was paused"
-
 /* --- one job, or all --- */
 
 typedef struct Owned
@@ -152,7 +149,7 @@ look_for_missed(JanitorExecution *execution, void *arg)
 		return true;
 	if (execution->status == JANITOR_SKIPPED &&
 		execution->detail != NULL &&
-		strcmp(execution->detail, SKIPPED_WHILE_PAUSED) == 0 &&
+		strcmp(execution->detail, JANITOR_DETAIL_PAUSED) == 0 &&
 		execution->scheduled_for >= missed->since)
 		missed->occurrence = execution->scheduled_for;
 	return false;

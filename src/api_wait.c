@@ -37,10 +37,10 @@ PG_FUNCTION_INFO_V1(job_wait);
 PG_FUNCTION_INFO_V1(job_run);
 
 /*
- * A run that is cancelled while it waits in the queue never ends, for it
- * never began, and nothing signals it: look at least this often (ms).
+ * The end of a run, and of a transaction that touches the queue, wakes whoever
+ * waits.  Look at least this often all the same (ms).
  */
-#define LONGEST_SLEEP 1000
+#define LONGEST_SLEEP 60000
 
 typedef enum RunState
 {
@@ -50,14 +50,18 @@ typedef enum RunState
 	RUN_ENDED
 } RunState;
 
-/* The queue first: a claim moves a run from there to job_execution. */
+/*
+ * The queue first: a claim moves a run from there to job_execution.  Then the
+ * queue again: a claim that nobody began is moved back.
+ */
 static RunState
 look_once(int64 id, JanitorEntry *entry, JanitorExecution *execution)
 {
 	if (janitor_entry_find_execution(id, entry))
 		return RUN_QUEUED;
 	if (!janitor_execution_find(id, execution))
-		return RUN_UNKNOWN;
+		return janitor_entry_find_execution(id, entry) ? RUN_QUEUED :
+			RUN_UNKNOWN;
 	return execution->status == JANITOR_RUNNING ? RUN_IN_PROGRESS : RUN_ENDED;
 }
 

@@ -156,6 +156,11 @@ enum
 #define JANITOR_KEY_QUEUED "@queued"	/* overlap = queue */
 #define JANITOR_KEY_STARTUP "@startup"	/* run_on_start */
 
+/* Why occurrences were skipped: what their row's detail says. */
+#define JANITOR_DETAIL_OVERLAP "the job was still running"
+#define JANITOR_DETAIL_MISSED "missed, and not made up"
+#define JANITOR_DETAIL_PAUSED "the job was paused"
+
 /* One row of job_queue.  Pointers belong to the caller's context. */
 typedef struct JanitorEntry
 {

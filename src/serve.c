@@ -208,11 +208,11 @@ skip_detail(JanitorVerdict verdict)
 	switch (verdict)
 	{
 		case JANITOR_SKIP_OVERLAP:
-			return "the job was still running";
+			return JANITOR_DETAIL_OVERLAP;
 		case JANITOR_SKIP_MISSED:
-			return "missed, and not made up";
+			return JANITOR_DETAIL_MISSED;
 		case JANITOR_SKIP_PAUSED:
-			return "the job was paused";
+			return JANITOR_DETAIL_PAUSED;
 		default:
 			return NULL;
 	}

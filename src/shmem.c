@@ -317,6 +317,7 @@ janitor_wake_now(Oid oid)
 	if (database)
 		tell(database, DT_NOBEGIN, true);
 	janitor_unlock();
+	ConditionVariableBroadcast(&janitor_shared->run_ended);
 }
 
 /* --- the launcher --- */

@@ -132,7 +132,8 @@ $node->safe_psql('postgres', q(CREATE TABLE parts (a int) PARTITION BY LIST (a);
 is(said(once('ALTER TABLE parts DETACH PARTITION part1 CONCURRENTLY')), 'succeeded NULL NULL', 'a lone DETACH PARTITION CONCURRENTLY runs');
 foreach my $statement ('VACUUM t', 'CREATE INDEX CONCURRENTLY t_a ON t (a)', 'REINDEX TABLE CONCURRENTLY t')
 {
-	like(said(once("INSERT INTO effects VALUES ('beside'); $statement")), qr/^failed 25001 \Q${\ ($statement =~ s{( CONCURRENTLY| t).*}{}r) }\E/,
+	like(said(once("INSERT INTO effects VALUES ('beside'); $statement")),
+		qr/^failed 25001 (VACUUM|CREATE INDEX CONCURRENTLY|REINDEX CONCURRENTLY) cannot/,
 		"among other statements the server's own error: $statement");
 }
 is(value(q(SELECT count(*) FROM effects WHERE note = 'beside')), '0', 'and the other statements are undone');
@@ -182,7 +183,6 @@ like(said(once('DELETE FROM t', q(settings => '{"lock_timeout": "100ms"}', max_a
 	qr/^failed 55P03 /, 'lock_timeout in the settings is honoured');
 $session->query_safe('ROLLBACK');
 $session->quit;
-is(value(q(SELECT count(*) FROM job_queue)), '0', 'no repeat of that waits') if 0;
 $row = once(q(DO $$BEGIN LOOP BEGIN PERFORM pg_sleep(600);	-- a job that takes long
 	EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END$$), $timeout);
 like($row->{status}, qr/^timed_out$/, 'timeout: a command that swallows cancels is ended all the same');

@@ -9,6 +9,7 @@ import time
 from .cluster import DATABASE, Cluster
 
 TITLES = ("pg_janitor", "pg_cron")
+DEFINED_AT_ONCE = 5000
 OWNER = "jobs"                  # an ordinary role that all jobs run as
 
 
@@ -41,6 +42,20 @@ class Side:
             self.sql.close()
             self.sql = None
 
+    def define(self, prefix, count, schedule, command):
+        """
+        count jobs; a schedule None: on demand only.  In one transaction as
+        long as each of them can hold a lock of its own (both sides alike).
+        """
+        for first in range(1, count + 1, DEFINED_AT_ONCE):
+            last = min(count, first + DEFINED_AT_ONCE - 1)
+            self.sql.query(f"SELECT {self._definition(prefix, schedule, command)} "
+                           f"FROM generate_series({first}, {last}) i")
+
+    def _definition(self, prefix, schedule, command):
+        """SQL that defines job number i."""
+        raise NotImplementedError
+
     def create_table(self, name, columns):
         """One that jobs insert into."""
         self.sql.query(f"CREATE TABLE {name} ({columns})")
@@ -56,12 +71,10 @@ class Janitor(Side):
     settings = {"shared_preload_libraries": "'pg_janitor'"}
     never = "0 0 0 1 1 *"
 
-    def define(self, prefix, count, schedule, command):
-        """count jobs; a NULL schedule: on demand only."""
+    def _definition(self, prefix, schedule, command):
         when = "NULL" if schedule is None else f"$${schedule}$$"
-        self.sql.query(
-            f"SELECT job_schedule('{prefix}_' || i, {when}, $${command}$$, "
-            f"owner => '{OWNER}') FROM generate_series(1, {count}) i")
+        return (f"job_schedule('{prefix}_' || i, {when}, $${command}$$, "
+                f"owner => '{OWNER}')")
 
     def drop(self, prefix):
         self.sql.query("SELECT job_unschedule(name) FROM job_definition "
@@ -110,10 +123,9 @@ class Cron(Side):
     }
     never = "0 0 1 1 *"
 
-    def define(self, prefix, count, schedule, command):
-        self.sql.query(
-            f"SELECT cron.schedule_in_database('{prefix}_' || i, "
-            f"$${schedule}$$, $${command}$$, '{DATABASE}', '{OWNER}') FROM generate_series(1, {count}) i")
+    def _definition(self, prefix, schedule, command):
+        return (f"cron.schedule_in_database('{prefix}_' || i, $${schedule}$$, "
+                f"$${command}$$, '{DATABASE}', '{OWNER}')")
 
     def drop(self, prefix):
         self.sql.query("DELETE FROM cron.job "
