@@ -70,6 +70,17 @@ janitor_database_aclcheck(Oid database, Oid role, AclMode mode)
 #endif
 }
 
+/* Deletable at 16. */
+static inline bool
+janitor_owns_database(Oid database, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_ownercheck(DatabaseRelationId, database, role);
+#else
+	return pg_database_ownercheck(database, role);
+#endif
+}
+
 /* PortalRun without its run_once argument.  Deletable at 18. */
 static inline bool
 janitor_portal_run(Portal portal, long count, bool top_level,

@@ -38,6 +38,12 @@
 #define RUN_AHEAD_USECS (20 * INT64CONST(1000))
 #define RUN_AHEAD_LIMIT 128
 
+/*
+ * A worker that has not come after this never will: whoever registered it is
+ * gone and cannot ask the postmaster.
+ */
+#define STALE_START (60 * USECS_PER_SEC)
+
 /* A worker that was asked to end its run is asked again after this. */
 #define REPEAT_END (1 * USECS_PER_SEC)
 #define SIGNALS_BEFORE_DIE 3
@@ -234,6 +240,7 @@ janitor_slot_reserve(Oid owner, uint32 *serial)
 			slot->state = JANITOR_SLOT_STARTING;
 			slot->database = MyDatabaseId;
 			slot->owner = owner;
+			slot->since = GetCurrentTimestamp();
 			reserved = i;
 			break;
 		}
@@ -250,6 +257,23 @@ janitor_slot_cancel(int place, uint32 serial)
 	janitor_lock(LW_EXCLUSIVE);
 	if (slot->serial == serial && slot->state == JANITOR_SLOT_STARTING)
 		janitor_slot_free(slot);
+	janitor_unlock();
+}
+
+void
+janitor_slots_forget_stale(void)
+{
+	TimestampTz before = GetCurrentTimestamp() - STALE_START;
+
+	janitor_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_STARTING &&
+			slot->database == MyDatabaseId && slot->since < before)
+			janitor_slot_free(slot);
+	}
 	janitor_unlock();
 }
 

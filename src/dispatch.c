@@ -53,6 +53,10 @@ static HTAB *noted_jobs = NULL;
 static TimestampTz frontier_run_at = DT_NOBEGIN;
 static int64 frontier_id = 0;
 
+/* Claims on their way back into the queue. */
+static int64 homeless[JANITOR_RING_SIZE + CLAIM_LIMIT];
+static int	homeless_count = 0;
+
 /* --- state --- */
 
 void
@@ -239,14 +243,32 @@ unclaim(int64 execution_id)
 }
 
 static void
-put_back(const int64 *execution_ids, int count)
+unclaim_homeless(void *arg)
 {
-	if (count == 0)
-		return;
 	janitor_begin();
-	for (int i = 0; i < count; i++)
-		unclaim(execution_ids[i]);
+	for (int i = 0; i < homeless_count; i++)
+		unclaim(homeless[i]);
 	janitor_commit(false);
+}
+
+/*
+ * Claims that are in the ring no more, or never came there.  They are kept
+ * here until their return to the queue is committed.
+ */
+static void
+put_back(void)
+{
+	JanitorError *error;
+
+	if (homeless_count == 0)
+		return;
+	error = janitor_attempt(unclaim_homeless, NULL);
+	if (error)
+		ereport(ERROR,
+				(errcode(error->sqlstate),
+				 errmsg("claimed runs could not be put back: %s",
+						error->message)));
+	homeless_count = 0;
 }
 
 /*
@@ -256,18 +278,15 @@ put_back(const int64 *execution_ids, int count)
 static void
 hand_over(const JanitorRound *round)
 {
-	int64		refused[CLAIM_LIMIT];
-	int			count = 0;
-
 	for (int i = 0; i < round->claims; i++)
 	{
 		const JanitorClaim *claimed = &round->claim[i];
 
 		if (!janitor_ring_push(claimed->execution_id, claimed->job_hash,
 							   claimed->owner))
-			refused[count++] = claimed->execution_id;
+			homeless[homeless_count++] = claimed->execution_id;
 	}
-	put_back(refused, count);
+	put_back();
 }
 
 void
@@ -349,10 +368,12 @@ void
 janitor_take_back_stuck(bool all)
 {
 	MemoryContext caller = MemoryContextSwitchTo(look_context);
-	int64		ids[JANITOR_RING_SIZE];
 	TimestampTz before = all ? DT_NOEND : GetCurrentTimestamp() - STUCK_AFTER;
 
-	put_back(ids, janitor_ring_take_back(before, ids, lengthof(ids)));
+	homeless_count +=
+		janitor_ring_take_back(before, homeless + homeless_count,
+							   lengthof(homeless) - homeless_count);
+	put_back();
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(look_context);
 }

@@ -31,12 +31,13 @@ extern PGDLLEXPORT void _PG_init(void);
 
 static ProcessUtility_hook_type previous_utility_hook = NULL;
 
+/* Only for who could do it: else anybody could keep jobs from running. */
 static void
 clear_database(const char *name)
 {
 	Oid			database = name ? get_database_oid(name, true) : InvalidOid;
 
-	if (OidIsValid(database))
+	if (OidIsValid(database) && janitor_owns_database(database, GetUserId()))
 		janitor_clear_database(database);
 }
 

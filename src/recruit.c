@@ -105,6 +105,7 @@ janitor_check_recruits(void)
 {
 	ListCell   *cell;
 
+	janitor_slots_forget_stale();
 	foreach(cell, starting_workers)
 	{
 		StartingWorker *starting = lfirst(cell);

@@ -215,6 +215,15 @@ execute(void *arg)
 	disarm_timeouts();
 	janitor_current_run = NULL;
 
+	if (!janitor_extension_exists())
+	{
+		janitor_commit_run(false);
+		ereport(LOG,
+				(errmsg("job \"%s\" dropped the extension pg_janitor",
+						work->execution.job_name)));
+		return;
+	}
+
 	/* whatever arrives from here on comes too late */
 	HOLD_CANCEL_INTERRUPTS();
 	flush = non_atomic || work->run.foreign ||

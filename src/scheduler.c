@@ -259,6 +259,7 @@ take_news(Scheduler *scheduler, JanitorNews *news)
 	if (news->everything && !extension_exists())
 	{
 		janitor_retire_all();
+		janitor_forget_dead();
 		(void) janitor_scheduler_leave(scheduler->generation, DT_NOEND);
 		proc_exit(0);
 	}

@@ -35,8 +35,12 @@
 /* A scheduler is started this long before the first entry is due. */
 #define START_EARLY (1 * USECS_PER_SEC)
 
-/* A scheduler that ended is not started again sooner than this. */
+/*
+ * A scheduler that ended is not started again sooner than this; the time is
+ * doubled for each start in a row that fails, up to 64 times.
+ */
 #define START_INTERVAL (1 * USECS_PER_SEC)
+#define FAILED_STARTS_COUNTED 6
 
 JanitorShared *janitor_shared = NULL;
 
@@ -445,7 +449,8 @@ janitor_database_to_start(TimestampTz now, TimestampTz *wake_at)
 		 * a scheduler that left in good order may come back at once.
 		 */
 		if (database->last_start != 0)
-			start_at = Max(start_at, database->last_start + START_INTERVAL);
+			start_at = Max(start_at, database->last_start +
+						   (START_INTERVAL << database->failed_starts));
 		start_at = Max(start_at, database->leave_until);
 		if (start_at <= now)
 		{
@@ -485,8 +490,12 @@ janitor_database_start_failed(Oid oid)
 
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_database_entry(oid, false);
-	if (database)
+	if (database && database->starting)
+	{
 		database->starting = false;
+		database->failed_starts = Min(database->failed_starts + 1,
+									  FAILED_STARTS_COUNTED);
+	}
 	janitor_unlock();
 }
 
@@ -540,6 +549,7 @@ janitor_scheduler_attach(void)
 	{
 		janitor_process_set(&database->scheduler);
 		database->starting = false;
+		database->failed_starts = 0;
 		attached = true;
 	}
 	janitor_unlock();

@@ -177,6 +177,9 @@ extern int	janitor_run_ahead(int workers);
 extern int	janitor_slot_reserve(Oid owner, uint32 *serial);
 extern void janitor_slot_cancel(int slot, uint32 serial);
 
+/* Frees the places of workers that a former scheduler waited for in vain. */
+extern void janitor_slots_forget_stale(void);
+
 /* Asks for a place: some other worker of ours or another's will give way. */
 extern void janitor_slot_want(Oid owner);
 extern void janitor_slot_want_nothing(void);

@@ -42,7 +42,9 @@ typedef struct JanitorDatabase
 	TimestampTz daily_round;	/* when the history of all jobs was pruned */
 	bool		starting;		/* its scheduler was registered */
 	bool		backlog;		/* due entries wait for a run to end */
-	TimestampTz last_start;		/* when its scheduler was last started */
+	TimestampTz last_start;		/* when its scheduler was last started; 0: the
+								 * last one left in good order */
+	int			failed_starts;	/* in a row, that did not come to serve */
 	TimestampTz leave_until;	/* the database is wanted free of us */
 	bool		wants_worker;	/* cannot get a place for ... */
 	Oid			wanted_owner;

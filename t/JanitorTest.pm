@@ -83,7 +83,8 @@ sub wait_run
 	my $row = $node->safe_psql($database || 'postgres',
 		"SELECT FROM job_wait($id, '$timeout s');
 		 SELECT to_jsonb(e) FROM job_execution e WHERE id = $id");
-	return $row =~ /(\{.*\})/s ? $decoder->decode($1) : undef;
+	die "execution $id has not begun" if $row !~ /(\{.*\})/s;
+	return $decoder->decode($1);
 }
 
 # Triggers a run and waits for its end.

@@ -137,3 +137,6 @@ WHERE name = 'child_1' OR (options->>'on_failure') IS NOT NULL;
 UPDATE torture.jobs SET first = job_schedule(name, schedule, command,
 	owner => owner, keep_runs => 10000000, options => options)
 WHERE (options->>'run_after') IS NOT NULL AND name <> 'child_1';
+
+-- job_schedule() returns when it runs, jitter included.
+UPDATE torture.jobs SET first = scheduled_for FROM job_queue WHERE job_name = name AND key = '@schedule';

@@ -1,0 +1,97 @@
+# A saturated queue: 200,000 waiting runs of one job that is busy do not slow
+# the dispatch of another one: from the commit of a trigger to its started_at
+# it takes at most twice as long as without them.
+#
+# Both are measured in one server, in turns: without, with, without.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use JanitorTest;
+
+use constant TRIGGERS => 100;    # in each round
+use constant BACKLOG => 200_000;
+
+my $node = janitor_node('saturated', 'log_statement = none', 'autovacuum_naptime = 1s');
+
+define_job($node, 'busy', UNTIL_RELEASED, 'max_running => 1');
+define_job($node, 'other', 'SELECT 1');
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE committed (execution_id bigint, round text, at timestamptz);
+
+-- Each trigger is alone: the one before has ended.  The time is taken before
+-- the commit, which so counts as a part of what is measured.
+CREATE PROCEDURE measure(round text, triggers int) LANGUAGE plpgsql AS $$
+DECLARE
+	id bigint;
+	ended text;
+BEGIN
+	FOR i IN 1 .. triggers LOOP
+		id := job_trigger('other');
+		INSERT INTO committed VALUES (id, round, clock_timestamp());
+		COMMIT;
+		ended := job_wait(id, '30 seconds');
+		IF ended IS DISTINCT FROM 'succeeded' THEN
+			RAISE EXCEPTION 'execution % ended %', id, ended;
+		END IF;
+		COMMIT;
+	END LOOP;
+END $$;
+SQL
+
+sub measure
+{
+	my ($round) = @_;
+	$node->safe_psql('postgres', "CALL measure('$round', " . TRIGGERS . ')');
+	return;
+}
+
+sub median
+{
+	my ($round) = @_;
+	return $node->safe_psql('postgres', <<"SQL");
+SELECT round((percentile_cont(0.5) WITHIN GROUP
+	(ORDER BY extract(epoch FROM e.started_at - c.at)) * 1000)::numeric, 3)
+FROM committed c JOIN job_execution e ON e.id = c.execution_id
+WHERE c.round = '$round'
+SQL
+}
+
+# Reading it takes a moment, in which the other job's first run may have to wait.
+sub pile_up
+{
+	$node->safe_psql('postgres', 'SELECT count(job_trigger(\'busy\')) FROM generate_series(1, ' . BACKLOG . ')');
+	run_job($node, 'other');
+	is($node->safe_psql('postgres', "SELECT count(*) FROM job_queue WHERE job_name = 'busy'"), BACKLOG, 'the backlog waits');
+	return;
+}
+
+my $lock = hold_lock($node);
+wait_started($node, trigger($node, 'busy'));
+measure('to warm up');
+
+measure('without');
+pile_up();
+measure('with');
+is($node->safe_psql('postgres', "SELECT job_cancel('busy') >= " . BACKLOG), 't', 'the backlog is cancelled');
+release_lock($lock);
+eventually($node, "SELECT count(*) = 0 FROM job_queue WHERE job_name = 'busy'", 'the queue is empty');
+measure('without');
+
+my ($without, $with) = (median('without'), median('with'));
+my $ratio = $with / $without;
+diag(sprintf 'trigger to start, median: %.3f ms without, %.3f ms with %d waiting runs of another job: factor %.2f',
+	$without, $with, BACKLOG, $ratio);
+cmp_ok($ratio, '<=', 2, 'a saturated job does not slow the dispatch of another one');
+
+quiet_log($node, 'a quiet log');
+$node->stop;
+done_testing();
