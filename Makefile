@@ -5,6 +5,8 @@
 #   make test              everything, in a throwaway copy and cluster; as root
 #                          it installs what is missing (SUITES="unit tap" selects)
 #   make check-regress     one suite: check-unit, -regress, -isolation, -tap
+#   make torture           kill everything 200 times, then check what is left
+#                          (minutes; TORTURE="--seed 7 --kills 400")
 #   make demo              see it run
 #   make ci                what has to pass before a change goes in
 #   make indent typedefs   rewrite the sources' layout, the list it depends on
@@ -79,6 +81,10 @@ test:
 check-unit check-regress check-isolation check-tap: check-%:
 	@$(RUN_SUITES) $*
 
+torture:
+	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=3600 PROVE_FLAGS=-v \
+		PROVE_TESTS='t/torture/full.pl :: $(TORTURE)' bash t/harness/run tap
+
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' bash examples/demo/run.sh
 
@@ -96,5 +102,5 @@ tmp_install: all
 	$(MAKE) -s install DESTDIR=$(CURDIR)/tmp_install
 	@echo 'installed into tmp_install$(bindir)'
 
-.PHONY: FORCE test check-unit check-regress check-isolation check-tap demo \
-	ci indent typedefs tmp_install clean-unit
+.PHONY: FORCE test check-unit check-regress check-isolation check-tap \
+	torture demo ci indent typedefs tmp_install clean-unit

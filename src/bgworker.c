@@ -70,6 +70,8 @@ janitor_start_worker(int slot, uint32 serial)
 	BackgroundWorker worker;
 
 	describe(&worker, "pg_janitor worker", "janitor_worker_main");
+	StaticAssertStmt(sizeof(Datum) == sizeof(uint64),
+					 "the argument of a worker needs a Datum of 8 bytes");
 	worker.bgw_main_arg = UInt64GetDatum(((uint64) slot << 32) | serial);
 	return start(&worker);
 }

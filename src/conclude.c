@@ -15,9 +15,9 @@
  *				  timeout; else after the backoff while
  *				  attempt < max_attempts
  *	  cancelled	  -											-
- *	  interrupted shutdown: the same attempt, unless the	on_failure
- *				  command may have committed in between;	(crash only)
- *				  crash: like failed
+ *	  interrupted shutdown: the same attempt; if the		on_failure
+ *				  command may have committed in between,	(crash only)
+ *				  like failed; crash: like failed
  *
  * The third crash in a row pauses the job.
  *
@@ -174,7 +174,6 @@ tell_of_failure(const JanitorExecution *execution, const JanitorJob *job,
 		execution->reason == JANITOR_REASON_FAILURE ||
 		!runs_by_itself(job->on_failure))
 		return;
-	CommandCounterIncrement();	/* count this failure too */
 	enqueue(&entry, job->on_failure, JANITOR_REASON_FAILURE, execution->id);
 	entry.args = failure_args(execution, outcome);
 	janitor_entry_insert(&entry);
@@ -209,10 +208,19 @@ retry_failure(const JanitorExecution *execution, const JanitorJob *job,
 
 /* --- crashes --- */
 
+/* Crashes of one job, newest first. */
+typedef struct Crashes
+{
+	int			count;
+	TimestampTz since;			/* earliest start of a run that ended in the
+								 * one counted last */
+}			Crashes;
+
+/* Runs that were in progress together ended in one crash. */
 static bool
 count_crash(JanitorExecution *execution, void *arg)
 {
-	int		   *count = arg;
+	Crashes    *crashes = arg;
 
 	if (execution->status == JANITOR_SKIPPED)
 		return true;
@@ -222,7 +230,14 @@ count_crash(JanitorExecution *execution, void *arg)
 					  execution->sqlstate[2], execution->sqlstate[3],
 					  execution->sqlstate[4]) != ERRCODE_CRASH_SHUTDOWN)
 		return false;
-	return ++(*count) < CRASHES_BEFORE_PAUSE;
+	if (crashes->count == 0 || execution->completed_at < crashes->since)
+	{
+		crashes->count++;
+		crashes->since = execution->started_at;
+	}
+	else
+		crashes->since = Min(crashes->since, execution->started_at);
+	return crashes->count < CRASHES_BEFORE_PAUSE;
 }
 
 /*
@@ -233,10 +248,10 @@ static void
 pause_after_crashes(const JanitorJob *job)
 {
 	JanitorDraft draft;
-	int			crashes = 0;
+	Crashes		crashes = {0, DT_NOEND};
 
 	janitor_execution_scan(job->name, count_crash, &crashes);
-	if (crashes < CRASHES_BEFORE_PAUSE || job->paused ||
+	if (crashes.count < CRASHES_BEFORE_PAUSE || job->paused ||
 		!janitor_job_try_lock(job->name))
 		return;
 	janitor_draft_load(&draft, job->tuple);
@@ -276,15 +291,18 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 			tell_of_failure(execution, job, outcome);
 			break;
 		case JANITOR_INTERRUPTED:
+			if (loss == JANITOR_LOSS_UNBEGUN ||
+				(loss == JANITOR_LOSS_ORDERLY &&
+				 !janitor_command_is_non_atomic(job->command)))
+				queue_retry(execution, execution->attempt,
+							execution->conflicts, 0);
+			else
+				retry_failure(execution, job, outcome);
 			if (loss == JANITOR_LOSS_CRASH)
 			{
-				retry_failure(execution, job, outcome);
 				tell_of_failure(execution, job, outcome);
 				pause_after_crashes(job);
 			}
-			else if (!janitor_command_is_non_atomic(job->command))
-				queue_retry(execution, execution->attempt,
-							execution->conflicts, 0);
 			break;
 		default:
 			break;

@@ -16,6 +16,7 @@
 typedef enum JanitorLoss
 {
 	JANITOR_LOSS_NONE,			/* it ended by itself, or was asked to */
+	JANITOR_LOSS_UNBEGUN,		/* no statement of it was executed */
 	JANITOR_LOSS_ORDERLY,		/* shutdown or promotion: costs no attempt */
 	JANITOR_LOSS_CRASH			/* the server or its worker died */
 } JanitorLoss;

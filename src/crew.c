@@ -93,7 +93,7 @@ janitor_ring_count(Oid database, Oid owner)
 /* --- what the scheduler sees --- */
 
 static void
-count_slot(const JanitorSlot *slot, JanitorCrew *crew)
+count_slot(const JanitorSlot *slot, TimestampTz now, JanitorCrew *crew)
 {
 	switch (slot->state)
 	{
@@ -107,6 +107,8 @@ count_slot(const JanitorSlot *slot, JanitorCrew *crew)
 			break;
 		case JANITOR_SLOT_RUNNING:
 			crew->running++;
+			if (!slot->retire && slot->since > now - RUN_AHEAD_USECS)
+				crew->brisk++;
 			break;
 		default:
 			break;
@@ -116,6 +118,8 @@ count_slot(const JanitorSlot *slot, JanitorCrew *crew)
 void
 janitor_crew(Oid owner, JanitorCrew *crew)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
 	MemSet(crew, 0, sizeof(JanitorCrew));
 	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count; i++)
@@ -123,7 +127,7 @@ janitor_crew(Oid owner, JanitorCrew *crew)
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
 		if (janitor_slot_is_of(slot, MyDatabaseId, owner))
-			count_slot(slot, crew);
+			count_slot(slot, now, crew);
 	}
 	crew->ready = janitor_ring_count(MyDatabaseId, owner);
 	janitor_unlock();
@@ -135,7 +139,7 @@ janitor_run_ahead(int workers)
 	int64		short_run;
 
 	janitor_lock(LW_SHARED);
-	short_run = janitor_my_database()->short_run;
+	short_run = janitor_my_database()->short_run;	/* ours: it is attached */
 	janitor_unlock();
 	return (int) Min(RUN_AHEAD_USECS * workers / Max(short_run, 1),
 					 RUN_AHEAD_LIMIT);
@@ -163,6 +167,43 @@ janitor_job_running(uint64 job_hash)
 	}
 	janitor_unlock();
 	return count;
+}
+
+int
+janitor_runs_alive(void)
+{
+	int			count = 0;
+
+	janitor_lock(LW_SHARED);
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		const JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_RUNNING &&
+			slot->database == MyDatabaseId)
+			count++;
+	}
+	janitor_unlock();
+	return count;
+}
+
+int
+janitor_idle_workers(void)
+{
+	int			count = 0;
+
+	janitor_lock(LW_SHARED);
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		const JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_IDLE && !slot->retire &&
+			slot->database == MyDatabaseId)
+			count++;
+	}
+	count -= janitor_ring_count(MyDatabaseId, InvalidOid);
+	janitor_unlock();
+	return Max(count, 0);
 }
 
 int
@@ -310,7 +351,7 @@ has_company(const JanitorSlot *slot)
  * is leaving already counts as found.
  */
 static JanitorSlot *
-spare_worker(Oid database, Oid owner)
+spare_worker(Oid database, Oid owner, bool only_idle)
 {
 	JanitorSlot *busy = NULL;
 
@@ -323,23 +364,27 @@ spare_worker(Oid database, Oid owner)
 			continue;
 		if (slot->state == JANITOR_SLOT_IDLE || slot->retire)
 			return slot;
-		if (slot->state == JANITOR_SLOT_RUNNING && has_company(slot))
+		if (slot->state == JANITOR_SLOT_RUNNING && !only_idle &&
+			has_company(slot))
 			busy = slot;
 	}
 	return busy;
 }
 
 void
-janitor_slot_want(Oid owner)
+janitor_slot_want(Oid owner, bool only_idle)
 {
 	JanitorDatabase *database;
 	JanitorSlot *slot;
 
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
-	database->wants_worker = true;
-	database->wanted_owner = owner;
-	slot = spare_worker(MyDatabaseId, owner);
+	if (!only_idle)
+	{
+		database->wants_worker = true;
+		database->wanted_owner = owner;
+	}
+	slot = spare_worker(MyDatabaseId, owner, only_idle);
 	if (slot && !slot->retire)
 	{
 		slot->retire = true;
@@ -358,42 +403,59 @@ janitor_slot_want_nothing(void)
 
 /* --- the ring, from the scheduler's side --- */
 
-/* An idle worker of that database and owner is told. */
-static void
-wake_idle(Oid database, Oid owner)
+/* Idle workers of the owners of what was pushed; at most one per run. */
+static int
+find_idle(const JanitorClaim *claims, int count, JanitorProcess *idle)
 {
-	for (int i = 0; i < janitor_shared->slot_count; i++)
-	{
-		JanitorSlot *slot = &janitor_shared->slots[i];
+	int			found = 0;
 
-		if (janitor_slot_is_of(slot, database, owner) &&
-			slot->state == JANITOR_SLOT_IDLE && !slot->retire)
-			janitor_wake_process(&slot->worker);
+	for (int i = 0; i < janitor_shared->slot_count && found < count; i++)
+	{
+		const JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state != JANITOR_SLOT_IDLE || slot->retire ||
+			slot->database != MyDatabaseId)
+			continue;
+		for (int j = 0; j < count; j++)
+		{
+			if (claims[j].owner == slot->owner)
+			{
+				idle[found++] = slot->worker;
+				break;
+			}
+		}
 	}
+	return found;
 }
 
-bool
-janitor_ring_push(int64 execution_id, uint64 job_hash, Oid owner)
+/* Latches are set when the lock is free: the woken take it first thing. */
+int
+janitor_ring_push(const JanitorClaim *claims, int count)
 {
-	bool		pushed = false;
+	JanitorProcess idle[JANITOR_RING_SIZE];
+	TimestampTz now = GetCurrentTimestamp();
+	int			idle_count;
 
 	janitor_lock(LW_EXCLUSIVE);
-	if (janitor_shared->ready_count < JANITOR_RING_SIZE)
+	count = Min(count, JANITOR_RING_SIZE - janitor_shared->ready_count);
+	for (int i = 0; i < count; i++)
 	{
 		JanitorReady *ready =
 		&janitor_shared->ready[janitor_shared->ready_count++];
 
-		ready->execution_id = execution_id;
-		ready->job_hash = job_hash;
+		ready->execution_id = claims[i].execution_id;
+		ready->job_hash = claims[i].job_hash;
 		ready->database = MyDatabaseId;
-		ready->owner = owner;
-		ready->since = GetCurrentTimestamp();
+		ready->owner = claims[i].owner;
+		ready->since = now;
 		ready->end = JANITOR_END_NONE;
-		wake_idle(MyDatabaseId, owner);
-		pushed = true;
 	}
+	idle_count = find_idle(claims, count, idle);
 	janitor_unlock();
-	return pushed;
+
+	for (int i = 0; i < idle_count; i++)
+		janitor_wake_process(&idle[i]);
+	return count;
 }
 
 int
@@ -408,7 +470,7 @@ janitor_ring_free(void)
 }
 
 int
-janitor_ring_take_back(TimestampTz before, int64 *execution_ids, int size)
+janitor_ring_take_back(TimestampTz before, JanitorClaim *claims, int size)
 {
 	int			taken = 0;
 
@@ -419,7 +481,11 @@ janitor_ring_take_back(TimestampTz before, int64 *execution_ids, int size)
 
 		if (ready->database == MyDatabaseId && ready->since < before)
 		{
-			execution_ids[taken++] = ready->execution_id;
+			claims[taken].execution_id = ready->execution_id;
+			claims[taken].job_hash = ready->job_hash;
+			claims[taken].owner = ready->owner;
+			claims[taken].end = ready->end;
+			taken++;
 			janitor_ring_remove(i);
 		}
 		else
@@ -548,6 +614,8 @@ janitor_run_end(int64 execution_id, JanitorEnd why)
 	slot = slot_of_run(execution_id);
 	if (slot)
 	{
+		if (why == JANITOR_END_CANCEL && slot->end == JANITOR_END_NONE)
+			slot->end_by = GetSessionUserId();
 		end_slot(slot, why, SIGINT);
 		found = true;
 	}
@@ -637,6 +705,59 @@ retire_crews(Oid database)
 			janitor_wake_process(&slot->worker);
 		}
 	}
+}
+
+/* Called with the lock held. */
+void
+janitor_retire_idle(void)
+{
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_IDLE)
+		{
+			slot->retire = true;
+			janitor_wake_process(&slot->worker);
+		}
+	}
+}
+
+void
+janitor_end_deferred(void)
+{
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_RUNNING &&
+			slot->database == MyDatabaseId && slot->term_requested)
+			end_slot(slot, JANITOR_END_TERMINATE, SIGTERM);
+	}
+}
+
+bool
+janitor_forget_crews(Oid database)
+{
+	bool		empty = true;
+
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_FREE || slot->database != database)
+			continue;
+		if (slot->worker.pid != 0)
+			empty = false;
+		else
+			janitor_slot_free(slot);
+	}
+	for (int i = janitor_shared->ready_count - 1; i >= 0; i--)
+	{
+		if (janitor_shared->ready[i].database == database)
+			janitor_ring_remove(i);
+	}
+	return empty;
 }
 
 void

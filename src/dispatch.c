@@ -41,8 +41,15 @@
 #include "settings.h"
 #include "shmem.h"
 
-/* Entries read in one look. */
+/*
+ * Entries read in one look; fewer while workers stand idle, so that the first
+ * claims are not kept waiting by the last.
+ */
 #define INTAKE_LIMIT 5000
+#define INTAKE_LIMIT_IDLE 64
+
+/* A job that could not be served for an error is left alone for so long. */
+#define TROUBLE_RETRY (60 * USECS_PER_SEC)
 
 /* A claimed run that no worker took for so long is taken back. */
 #define STUCK_AFTER (200 * INT64CONST(1000))
@@ -54,8 +61,24 @@ static TimestampTz frontier_run_at = DT_NOBEGIN;
 static int64 frontier_id = 0;
 
 /* Claims on their way back into the queue. */
-static int64 homeless[JANITOR_RING_SIZE + CLAIM_LIMIT];
+static JanitorClaim homeless[JANITOR_RING_SIZE + CLAIM_LIMIT];
 static int	homeless_count = 0;
+
+/* When pg_janitor was last switched off here; see dispatch.h. */
+static TimestampTz off_since = DT_NOEND;
+static TimestampTz off_until = DT_NOBEGIN;
+
+/* The job being served, should there be an error; 0: none is. */
+static uint64 serving = 0;
+static char serving_name[4 * JANITOR_NAME_LIMIT + 1];
+
+/* Jobs whose service raised an error, until when they are left alone. */
+typedef struct Trouble
+{
+	uint64		hash;
+	TimestampTz until;
+}			Trouble;
+static List *troubles = NIL;	/* in TopMemoryContext */
 
 /* --- state --- */
 
@@ -83,6 +106,7 @@ janitor_dispatch_reset(void)
 							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	frontier_run_at = DT_NOBEGIN;
 	frontier_id = 0;
+	serving = 0;
 }
 
 static void
@@ -106,12 +130,78 @@ review_noted(void)
 		noted->problem_logged = false;
 	}
 	janitor_forgive_owners();
+	list_free_deep(troubles);
+	troubles = NIL;
+}
+
+void
+janitor_dispatch_was_off(TimestampTz since, TimestampTz until)
+{
+	off_since = since;
+	off_until = until;
+}
+
+/* --- jobs that cannot be served --- */
+
+/*
+ * After an ERROR in a look.  If it came from one job, that job is left alone
+ * for a while and the others go on; true.  Else the look itself is at fault.
+ */
+bool
+janitor_dispatch_blame(const JanitorError *error)
+{
+	MemoryContext old;
+	Trouble    *trouble;
+
+	if (serving == 0 || error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		ERRCODE_TO_CATEGORY(error->sqlstate) ==
+		ERRCODE_INSUFFICIENT_RESOURCES)
+		return false;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	trouble = palloc(sizeof(Trouble));
+	trouble->hash = serving;
+	trouble->until = janitor_clock() + TROUBLE_RETRY;
+	troubles = lappend(troubles, trouble);
+	MemoryContextSwitchTo(old);
+	ereport(LOG,
+			(errmsg("job \"%s\" cannot be served: %s", serving_name,
+					error->message),
+			 errdetail("SQLSTATE %s. It is tried again in %d s.",
+					   unpack_sql_state(error->sqlstate),
+					   (int) (TROUBLE_RETRY / USECS_PER_SEC))));
+	return true;
+}
+
+/* Is the job left alone?  Until when. */
+static bool
+is_troubled(uint64 hash, TimestampTz now, TimestampTz *until)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, troubles)
+	{
+		Trouble    *trouble = lfirst(cell);
+
+		if (trouble->until <= now)
+		{
+			pfree(trouble);
+			troubles = foreach_delete_current(troubles, cell);
+		}
+		else if (trouble->hash == hash)
+		{
+			*until = trouble->until;
+			found = true;
+		}
+	}
+	return found;
 }
 
 /* --- intake --- */
 
 typedef struct Intake
 {
+	int			limit;
 	int			read;
 	bool		full;
 } Intake;
@@ -134,7 +224,8 @@ note_entry(JanitorEntry *entry, void *arg)
 		noted->run_at = entry->run_at;
 		noted->id = entry->id - 1;
 		noted->look_at = DT_NOBEGIN;
-		noted->problem_logged = false;
+		noted->owner = InvalidOid;
+		noted->problem_logged = noted->orphan = false;
 	}
 	else if (entry->run_at < noted->run_at ||
 			 (entry->run_at == noted->run_at && entry->id <= noted->id))
@@ -144,15 +235,15 @@ note_entry(JanitorEntry *entry, void *arg)
 	}
 	frontier_run_at = entry->run_at;
 	frontier_id = entry->id;
-	intake->full = ++intake->read >= INTAKE_LIMIT;
+	intake->full = ++intake->read >= intake->limit;
 	return !intake->full;
 }
 
 /* Notes the jobs of all that has become due; true: there is more. */
 static bool
-take_in(TimestampTz now)
+take_in(TimestampTz now, int limit)
 {
-	Intake		intake = {0, false};
+	Intake		intake = {limit, 0, false};
 
 	janitor_entry_scan(NULL, frontier_run_at, frontier_id, now,
 					   note_entry, &intake);
@@ -191,6 +282,48 @@ compare_noted(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
+/*
+ * A job whose owner's workers have no room is not served again and again: it
+ * would only be found waiting.
+ */
+static bool
+is_pointless(JanitorRound *round, const JanitorNotedJob *noted)
+{
+	JanitorStaff *staff;
+
+	if (!OidIsValid(noted->owner))
+		return false;
+	staff = janitor_find_staff(round, noted->owner);
+	return staff->room == 0 && staff->wanted >= janitor_max_workers;
+}
+
+static void
+serve_noted(JanitorRound *round, JanitorNotedJob *noted)
+{
+	TimestampTz until = noted->look_at;
+	bool		left;
+
+	if ((until != DT_NOBEGIN && until > round->now) ||
+		is_troubled(noted->hash, round->now, &until))
+	{
+		round->result->look_at = Min(round->result->look_at, until);
+		return;
+	}
+	if (is_pointless(round, noted))
+	{
+		round->result->waiting = true;
+		return;
+	}
+	serving = noted->hash;
+	strlcpy(serving_name, noted->name, sizeof(serving_name));
+	left = janitor_serve(round, noted);
+	serving = 0;
+	if (!left)
+		forget_noted(noted);
+	else if (noted->look_at != DT_NOBEGIN)
+		round->result->look_at = Min(round->result->look_at, noted->look_at);
+}
+
 static void
 serve_all(JanitorRound *round)
 {
@@ -207,14 +340,12 @@ serve_all(JanitorRound *round)
 
 	for (long i = 0; i < n; i++)
 	{
-		if (jobs[i]->look_at != DT_NOBEGIN && jobs[i]->look_at > round->now)
+		if (round->claims > 0 && round->claims >= round->claim_limit)
 		{
-			round->result->look_at = Min(round->result->look_at,
-										 jobs[i]->look_at);
-			continue;
+			round->result->more = true;
+			return;
 		}
-		if (!janitor_serve(round, jobs[i]))
-			forget_noted(jobs[i]);
+		serve_noted(round, jobs[i]);
 	}
 }
 
@@ -239,16 +370,38 @@ unclaim(int64 execution_id)
 	entry.parent_id = was.parent_id;
 	entry.args = was.args;
 	entry.triggered_by = was.triggered_by;
+	if (was.reason == JANITOR_REASON_STARTUP)
+		entry.key = JANITOR_KEY_STARTUP;
 	janitor_entry_insert(&entry);
 }
 
+/* It was cancelled before anybody began it. */
 static void
-unclaim_homeless(void *arg)
+close_cancelled(int64 execution_id)
 {
+	JanitorOutcome outcome;
+
+	MemSet(&outcome, 0, sizeof(outcome));
+	outcome.status = JANITOR_CANCELLED;
+	outcome.started_at = DT_NOBEGIN;
+	outcome.completed_at = GetCurrentTimestamp();
+	outcome.records = -1;
+	outcome.sqlstate = ERRCODE_QUERY_CANCELED;
+	outcome.error_message = "canceled before it began";
+	(void) janitor_execution_finish(execution_id, &outcome);
+}
+
+static void
+unclaim_one(void *arg)
+{
+	JanitorClaim *claimed = arg;
+
 	janitor_begin();
-	for (int i = 0; i < homeless_count; i++)
-		unclaim(homeless[i]);
-	janitor_commit(false);
+	if (claimed->end != JANITOR_END_NONE)
+		close_cancelled(claimed->execution_id);
+	else
+		unclaim(claimed->execution_id);
+	janitor_commit(true);
 }
 
 /*
@@ -258,17 +411,18 @@ unclaim_homeless(void *arg)
 static void
 put_back(void)
 {
-	JanitorError *error;
+	int			left = 0;
 
-	if (homeless_count == 0)
-		return;
-	error = janitor_attempt(unclaim_homeless, NULL);
-	if (error)
-		ereport(ERROR,
-				(errcode(error->sqlstate),
-				 errmsg("claimed runs could not be put back: %s",
-						error->message)));
-	homeless_count = 0;
+	for (int i = 0; i < homeless_count; i++)
+	{
+		JanitorError *error = janitor_attempt(unclaim_one, &homeless[i]);
+
+		if (error)
+			homeless[left++] = homeless[i];
+	}
+	if (homeless_count > left)
+		janitor_runs_have_ended();
+	homeless_count = left;
 }
 
 /*
@@ -278,45 +432,67 @@ put_back(void)
 static void
 hand_over(const JanitorRound *round)
 {
-	for (int i = 0; i < round->claims; i++)
-	{
-		const JanitorClaim *claimed = &round->claim[i];
+	int			taken = janitor_ring_push(round->claim, round->claims);
 
-		if (!janitor_ring_push(claimed->execution_id, claimed->job_hash,
-							   claimed->owner))
-			homeless[homeless_count++] = claimed->execution_id;
-	}
+	for (int i = taken; i < round->claims; i++)
+		homeless[homeless_count++] = round->claim[i];
 	put_back();
 }
 
+static void
+begin_round(JanitorRound *round, JanitorLook *result)
+{
+	int			idle = janitor_idle_workers();
+	int			ring_room = janitor_ring_free();
+
+	MemSet(result, 0, sizeof(JanitorLook));
+	result->look_at = DT_NOEND;
+	round->result = result;
+	round->now = janitor_clock();
+	round->off_since = off_since;
+	round->off_until = off_until;
+	round->claim_limit = Min(CLAIM_LIMIT, ring_room);
+	if (idle > 0)
+		round->claim_limit = Min(round->claim_limit, idle);
+}
+
+/*
+ * The backlog is announced before anything is looked at and recalled at the
+ * end: a run that ends in between may be what an entry waits for.
+ */
 void
 janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 {
 	MemoryContext caller = MemoryContextSwitchTo(look_context);
 	JanitorRound *round = palloc0(sizeof(JanitorRound));
 
-	MemSet(result, 0, sizeof(JanitorLook));
-	result->look_at = DT_NOEND;
-	round->result = result;
-	round->now = janitor_clock();
-	round->ring_room = janitor_ring_free();
+	janitor_scheduler_set_backlog(true);
+	begin_round(round, result);
 	janitor_check_recruits();
 	if (everything)
 		review_noted();
 	move_frontier_back(told);
 
 	janitor_begin();
-	result->more = take_in(round->now);
-	serve_all(round);
-	result->look_at = Min(result->look_at,
-						  janitor_entry_earliest(frontier_run_at,
-												 frontier_id));
+	if (janitor_extension_exists())
+	{
+		result->more = take_in(round->now,
+							   round->claim_limit < CLAIM_LIMIT ?
+							   INTAKE_LIMIT_IDLE : INTAKE_LIMIT);
+		serve_all(round);
+		result->look_at = Min(result->look_at,
+							  janitor_entry_earliest(frontier_run_at,
+													 frontier_id));
+	}
+	else
+		result->gone = true;
 	janitor_wake_forget();
 	janitor_commit(true);
 
 	hand_over(round);
 	janitor_recruit(round);
-	janitor_scheduler_set_backlog(result->waiting);
+	if (!result->waiting)
+		janitor_scheduler_set_backlog(false);
 	result->claimed = round->claims;
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(look_context);
@@ -344,20 +520,29 @@ prepare_for_entry(JanitorEntry *entry, void *arg)
 	return ++round->claims < PREPARE_LIMIT;
 }
 
-void
-janitor_prepare_workers(TimestampTz due)
+static void
+prepare_workers(void *arg)
 {
-	MemoryContext caller = MemoryContextSwitchTo(look_context);
+	TimestampTz *due = arg;
 	JanitorLook result = {.look_at = DT_NOEND};
 	JanitorRound *round = palloc0(sizeof(JanitorRound));
 
 	round->now = janitor_clock();
 	round->result = &result;
 	janitor_begin();
-	janitor_entry_scan(NULL, frontier_run_at, frontier_id, due,
+	janitor_entry_scan(NULL, frontier_run_at, frontier_id, *due,
 					   prepare_for_entry, round);
 	janitor_commit(true);
 	janitor_recruit(round);
+}
+
+/* A failure here is of no consequence. */
+void
+janitor_prepare_workers(TimestampTz due)
+{
+	MemoryContext caller = MemoryContextSwitchTo(look_context);
+
+	(void) janitor_attempt(prepare_workers, &due);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(look_context);
 }

@@ -14,6 +14,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "session.h"
+
 /* What a look found. */
 typedef struct JanitorLook
 {
@@ -21,6 +23,7 @@ typedef struct JanitorLook
 	int			claimed;
 	TimestampTz look_at;		/* the next one, by janitor_clock(); DT_NOEND:
 								 * when told */
+	bool		gone;			/* there is no extension any more */
 	bool		waiting;		/* entries are due that wait for a run to end,
 								 * or for a worker */
 } JanitorLook;
@@ -33,8 +36,20 @@ typedef struct JanitorLook
 extern void janitor_dispatch(TimestampTz told, bool everything,
 							 JanitorLook *look);
 
+/*
+ * Nothing is made up for the time between: pg_janitor was switched off.  By
+ * janitor_clock(); since DT_NOEND: it was not.
+ */
+extern void janitor_dispatch_was_off(TimestampTz since, TimestampTz until);
+
 /* Starts workers for entries that become due within a second. */
 extern void janitor_prepare_workers(TimestampTz due);
+
+/*
+ * Whose fault was the error that a look has raised?  true: one job's, which
+ * is left alone for a while.  Before janitor_dispatch_reset().
+ */
+extern bool janitor_dispatch_blame(const JanitorError *error);
 
 /* Forgets what is known of the queue; after an error. */
 extern void janitor_dispatch_reset(void);

@@ -13,6 +13,7 @@
 #include "dispatch.h"
 
 #include "definition.h"
+#include "shmem.h"
 
 /* Runs claimed in one look. */
 #define CLAIM_LIMIT 256
@@ -29,24 +30,20 @@ typedef struct JanitorNotedJob
 	TimestampTz run_at;			/* its due entries are after this position */
 	int64		id;
 	TimestampTz look_at;		/* not before; DT_NOEND: when told */
+	Oid			owner;			/* as last served; InvalidOid: not yet */
 	bool		problem_logged;
+	bool		orphan;			/* it has no definition any more */
 } JanitorNotedJob;
 
 /* A role as one look sees its workers. */
 typedef struct JanitorStaff
 {
 	Oid			owner;
+	bool		present;		/* it has a worker, or one on its way */
 	int			starting;
 	int			room;			/* runs that may still be claimed */
 	int			wanted;			/* entries that wait for a worker */
 } JanitorStaff;
-
-typedef struct JanitorClaim
-{
-	int64		execution_id;
-	uint64		job_hash;
-	Oid			owner;
-} JanitorClaim;
 
 /* The state of the look in progress. */
 typedef struct JanitorRound
@@ -54,7 +51,9 @@ typedef struct JanitorRound
 	TimestampTz now;			/* by janitor_clock() */
 	JanitorLook *result;
 	List	   *staffs;			/* of JanitorStaff */
-	int			ring_room;
+	TimestampTz off_since;		/* switched off from here to there */
+	TimestampTz off_until;
+	int			claim_limit;
 	int			claims;
 	JanitorClaim claim[CLAIM_LIMIT];
 } JanitorRound;
@@ -70,6 +69,8 @@ typedef struct JanitorService
 	bool		blocked;		/* it has due entries left */
 	bool		scheduled;		/* occurrence is its schedule entry */
 	JanitorEntry occurrence;
+	TimestampTz limit_ahead;	/* JANITOR_CATCH_UP_LIMIT occurrences after
+								 * it; DT_NOBEGIN: not counted yet */
 	JanitorEntry *entries;
 	int			count;
 	int			limit;

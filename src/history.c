@@ -201,14 +201,15 @@ janitor_history_prune(void)
 		begin_daily_round();
 		return due != NIL;
 	}
-	caller = MemoryContextSwitchTo(prune_context);
-	job_name = llast(due);
-	if (!prune_some(job_name))
-	{
-		due = list_delete_last(due);
-		pfree(job_name);
-	}
-	MemoryContextSwitchTo(caller);
 	MemoryContextReset(prune_context);
+	caller = MemoryContextSwitchTo(prune_context);
+
+	/* off the list first: should it fail, the next one is not kept waiting */
+	job_name = pstrdup(llast(due));
+	pfree(llast(due));
+	due = list_delete_last(due);
+	if (prune_some(job_name))
+		make_due(job_name);
+	MemoryContextSwitchTo(caller);
 	return due != NIL;
 }

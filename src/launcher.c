@@ -34,8 +34,13 @@
 #include "settings.h"
 #include "shmem.h"
 
-/* Databases probed or starting at the same time. */
+/*
+ * Databases probed or starting at the same time; one that takes long (it
+ * waits for a lock on the database) holds up nobody else.
+ */
 #define STARTS_AT_ONCE 2
+#define START_TAKES_LONG (5 * USECS_PER_SEC)
+#define STARTS_KNOWN 64
 
 /* The longest sleep, and so the bound on what a jump of the clock can hide. */
 #define LONGEST_SLEEP_MS 60000L
@@ -43,11 +48,12 @@
 typedef struct Start
 {
 	Oid			database;
+	TimestampTz at;
 	BackgroundWorkerHandle *handle; /* NULL: the place is free */
 } Start;
 
 /* Only this process uses it. */
-static Start starts[STARTS_AT_ONCE];
+static Start starts[STARTS_KNOWN];
 static bool exhausted_logged = false;
 
 /* --- which databases are there --- */
@@ -96,9 +102,11 @@ read_databases(void)
 static int
 finish_starts(void)
 {
-	int			free = 0;
+	TimestampTz long_ago = GetCurrentTimestamp() - START_TAKES_LONG;
+	int			places = 0;
+	int			under_way = 0;
 
-	for (int i = 0; i < STARTS_AT_ONCE; i++)
+	for (int i = 0; i < STARTS_KNOWN; i++)
 	{
 		Start	   *start = &starts[i];
 
@@ -107,15 +115,19 @@ finish_starts(void)
 			bool		ended = janitor_process_ended(start->handle);
 
 			if (!ended && !janitor_scheduler_alive(start->database))
+			{
+				if (start->at > long_ago)
+					under_way++;
 				continue;
+			}
 			if (ended)
 				janitor_database_start_failed(start->database);
 			pfree(start->handle);
 			start->handle = NULL;
 		}
-		free++;
+		places++;
 	}
-	return free;
+	return Min(places, STARTS_AT_ONCE - under_way);
 }
 
 static void
@@ -130,6 +142,7 @@ start_one(Oid database)
 	if (handle == NULL)
 	{
 		janitor_database_start_failed(database);
+		janitor_report_shortage();
 		if (!exhausted_logged)
 			ereport(LOG,
 					(errmsg("pg_janitor could not start a scheduler: no background worker process is free"),
@@ -138,11 +151,12 @@ start_one(Oid database)
 		return;
 	}
 	exhausted_logged = false;
-	for (int i = 0; i < STARTS_AT_ONCE; i++)
+	for (int i = 0; i < STARTS_KNOWN; i++)
 	{
 		if (starts[i].handle == NULL)
 		{
 			starts[i].database = database;
+			starts[i].at = GetCurrentTimestamp();
 			starts[i].handle = handle;
 			return;
 		}
@@ -226,6 +240,7 @@ janitor_launcher_main(Datum argument)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			janitor_databases_recheck_disabled();
 		}
 		if (janitor_launcher_take_rescan())
 			read_databases();

@@ -160,6 +160,7 @@ enum
 #define JANITOR_DETAIL_OVERLAP "the job was still running"
 #define JANITOR_DETAIL_MISSED "missed, and not made up"
 #define JANITOR_DETAIL_PAUSED "the job was paused"
+#define JANITOR_DETAIL_OFF "pg_janitor was switched off"
 
 /* One row of job_queue.  Pointers belong to the caller's context. */
 typedef struct JanitorEntry

@@ -422,12 +422,15 @@ janitor_execution_scan(const char *job_name,
 	JanitorTable table = janitor_table_open(JANITOR_EXECUTION,
 											AccessShareLock);
 	ExecutionScan scan = {each, arg};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ScanKeyData key;
 
+	/* a fresh snapshot: what this transaction wrote counts, too */
 	janitor_key_text(&key, Anum_execution_job_name, job_name);
 	(void) janitor_table_scan(&table, JANITOR_EXECUTION_JOB,
-							  GetActiveSnapshot(), BackwardScanDirection,
+							  snapshot, BackwardScanDirection,
 							  1, &key, visit_execution, &scan);
+	UnregisterSnapshot(snapshot);
 	janitor_table_close(&table);
 }
 

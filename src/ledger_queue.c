@@ -321,22 +321,29 @@ key_run_at(ScanKey key, StrategyNumber strategy, RegProcedure procedure,
 				TimestampTzGetDatum(value));
 }
 
-/* One scan of the right index; keys[0] is free for the job's name. */
+/*
+ * One scan of the right index; keys[0] is free for the job's name.  Under a
+ * fresh snapshot: what this transaction wrote counts, too.
+ */
 static bool
 scan_range(JanitorTable *table, const char *job_name, int nkeys,
 		   ScanKeyData *keys, JanitorVisit visit, void *arg)
 {
 	JanitorRelation index = JANITOR_QUEUE_RUN_AT;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		went_on;
 
 	if (job_name)
 	{
 		index = JANITOR_QUEUE_JOB_RUN_AT;
 		janitor_key_text(&keys[0], Anum_queue_job_name, job_name);
 	}
-	return janitor_table_scan(table, index, GetActiveSnapshot(),
-							  ForwardScanDirection,
-							  job_name ? nkeys : nkeys - 1,
-							  job_name ? keys : keys + 1, visit, arg);
+	went_on = janitor_table_scan(table, index, snapshot,
+								 ForwardScanDirection,
+								 job_name ? nkeys : nkeys - 1,
+								 job_name ? keys : keys + 1, visit, arg);
+	UnregisterSnapshot(snapshot);
+	return went_on;
 }
 
 /*

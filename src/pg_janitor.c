@@ -14,14 +14,17 @@
  */
 #include "compat.h"
 
+#include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "commands/dbcommands.h"
+#include "commands/defrem.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
 
 #include "bgworker.h"
+#include "ledger.h"
 #include "settings.h"
 #include "shmem.h"
 
@@ -52,7 +55,7 @@ clear_template(const CreatedbStmt *statement)
 		DefElem    *option = lfirst(cell);
 
 		if (strcmp(option->defname, "template") == 0 && option->arg)
-			clear_database(strVal(option->arg));
+			clear_database(defGetString(option));
 	}
 }
 
@@ -69,13 +72,20 @@ sets_tablespace(const AlterDatabaseStmt *statement)
 	return false;
 }
 
-/* A restore fills our tables by COPY.  A false alarm costs one look. */
+/* A restore fills our tables by COPY. */
 static bool
 loads_jobs(const CopyStmt *statement)
 {
-	return statement->is_from && statement->relation != NULL &&
-		(strcmp(statement->relation->relname, "job_definition") == 0 ||
-		 strcmp(statement->relation->relname, "job_queue") == 0);
+	Oid			relation;
+
+	if (!statement->is_from || statement->relation == NULL ||
+		(strcmp(statement->relation->relname, "job_definition") != 0 &&
+		 strcmp(statement->relation->relname, "job_queue") != 0) ||
+		!janitor_extension_exists())
+		return false;
+	relation = RangeVarGetRelid(statement->relation, NoLock, true);
+	return relation == janitor_relation(JANITOR_DEFINITION) ||
+		relation == janitor_relation(JANITOR_QUEUE);
 }
 
 /* What our idle processes must do before the statement can work. */
@@ -103,6 +113,13 @@ before_statement(Node *statement)
 	}
 }
 
+static void
+note_database_settings(const char *name)
+{
+	janitor_roles_changed_at_end();
+	janitor_settings_changed_at_end(get_database_oid(name, true));
+}
+
 /* What our processes must know once it is committed. */
 static void
 after_statement(Node *statement)
@@ -126,6 +143,12 @@ after_statement(Node *statement)
 			janitor_databases_changed_at_end();
 			break;
 		case T_AlterDatabaseSetStmt:
+			note_database_settings(((AlterDatabaseSetStmt *) statement)->dbname);
+			break;
+		case T_DropStmt:
+			if (((DropStmt *) statement)->removeType == OBJECT_EXTENSION)
+				janitor_wake_all_at_end();
+			break;
 		case T_AlterRoleSetStmt:
 		case T_AlterRoleStmt:
 		case T_DropRoleStmt:
@@ -151,7 +174,6 @@ utility_hook(PlannedStmt *plan, const char *query_string,
 			 ParamListInfo params, QueryEnvironment *environment,
 			 DestReceiver *dest, QueryCompletion *completion)
 {
-	/* the statement may commit and free its own tree */
 	Node	   *statement = plan->utilityStmt;
 	NodeTag		tag = nodeTag(statement);
 	bool		interesting = tag == T_TransactionStmt ||
@@ -159,7 +181,7 @@ utility_hook(PlannedStmt *plan, const char *query_string,
 	tag == T_AlterDatabaseStmt || tag == T_AlterDatabaseSetStmt ||
 	tag == T_AlterRoleSetStmt || tag == T_AlterRoleStmt ||
 	tag == T_DropRoleStmt || tag == T_GrantRoleStmt ||
-	tag == T_GrantStmt || tag == T_RenameStmt || tag == T_CopyStmt;
+	tag == T_GrantStmt || tag == T_RenameStmt || tag == T_CopyStmt || tag == T_DropStmt;
 
 	if (interesting)
 		before_statement(statement);

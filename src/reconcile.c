@@ -192,6 +192,7 @@ static void
 close_open_runs(void)
 {
 	OpenRuns	open;
+	JanitorError *error;
 
 	MemSet(&open, 0, sizeof(open));
 	open.room = 64;
@@ -206,8 +207,13 @@ close_open_runs(void)
 		Closing		closing = {.execution_id = open.ids[i]};
 
 		describe_open(&closing);
-		close_execution(&closing);
+		error = janitor_attempt(close_execution, &closing);
+		if (error)
+			ereport(LOG,
+					(errmsg("execution " INT64_FORMAT " could not be closed: %s",
+							open.ids[i], error->message)));
 	}
+	janitor_runs_have_ended();
 }
 
 /* run_on_start; not if a missed occurrence of the job will be made up. */

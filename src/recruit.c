@@ -99,6 +99,21 @@ janitor_owner_failed(Oid owner)
 	MemoryContextSwitchTo(old);
 }
 
+/* It can connect, after all. */
+static void
+owner_succeeded(Oid owner)
+{
+	ListCell   *cell;
+
+	foreach(cell, failed_owners)
+	{
+		if (((FailedOwner *) lfirst(cell))->owner != owner)
+			continue;
+		pfree(lfirst(cell));
+		failed_owners = foreach_delete_current(failed_owners, cell);
+	}
+}
+
 /* Frees the places of processes that ended before they came. */
 void
 janitor_check_recruits(void)
@@ -120,43 +135,49 @@ janitor_check_recruits(void)
 	}
 }
 
+static void
+log_shortage(void)
+{
+	if (!exhausted_logged)
+		ereport(LOG,
+				(errmsg("pg_janitor could not start a worker: no background worker process is free"),
+				 errhint("Increase max_worker_processes and restart the server. Due jobs wait; it is tried again every second.")));
+	exhausted_logged = true;
+}
+
 /* One more worker for the role; false: there is no place or no process. */
 static bool
-start_worker(Oid owner)
+start_worker(Oid owner, bool only_idle)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	StartingWorker *starting = palloc0(sizeof(StartingWorker));
+	MemoryContext old;
+	StartingWorker *starting;
+	uint32		serial;
+	int			slot = janitor_slot_reserve(owner, &serial);
 
-	starting->slot = janitor_slot_reserve(owner, &starting->serial);
-	if (starting->slot >= 0)
+	if (slot < 0)
 	{
-		starting->handle = janitor_start_worker(starting->slot,
-												starting->serial);
-		if (starting->handle == NULL)
-			janitor_slot_cancel(starting->slot, starting->serial);
-		else
-			starting_workers = lappend(starting_workers, starting);
+		janitor_slot_want(owner, only_idle);
+		return false;
 	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	starting = palloc0(sizeof(StartingWorker));
+	starting->slot = slot;
+	starting->serial = serial;
+	starting->handle = janitor_start_worker(slot, serial);
+	if (starting->handle != NULL)
+		starting_workers = lappend(starting_workers, starting);
 	MemoryContextSwitchTo(old);
 
-	if (starting->slot < 0)
+	if (starting->handle != NULL)
 	{
-		pfree(starting);
-		janitor_slot_want(owner);
-		return false;
+		exhausted_logged = false;
+		return true;
 	}
-	if (starting->handle == NULL)
-	{
-		pfree(starting);
-		if (!exhausted_logged)
-			ereport(LOG,
-					(errmsg("pg_janitor could not start a worker: no background worker process is free"),
-					 errhint("Increase max_worker_processes and restart the server. Due jobs wait; it is tried again every second.")));
-		exhausted_logged = true;
-		return false;
-	}
-	exhausted_logged = false;
-	return true;
+	pfree(starting);
+	janitor_slot_cancel(slot, serial);
+	log_shortage();
+	janitor_report_shortage();
+	return false;
 }
 
 JanitorStaff *
@@ -175,45 +196,77 @@ janitor_find_staff(JanitorRound *round, Oid owner)
 	janitor_crew(owner, &seen);
 	staff = palloc0(sizeof(JanitorStaff));
 	staff->owner = owner;
+	staff->present = seen.starting + seen.idle + seen.running > 0;
 	staff->starting = seen.starting;
 	staff->room = seen.idle - seen.ready;
+	if (seen.idle + seen.brisk > 0)
+		staff->room += janitor_run_ahead(seen.idle + seen.brisk);
 	if (seen.idle + seen.running > 0)
-		staff->room += janitor_run_ahead(seen.idle + seen.running);
+		owner_succeeded(owner);
 	staff->room = Max(staff->room, 0);
 	round->staffs = lappend(round->staffs, staff);
 	return staff;
 }
 
-/* Starts what the look found wanting; by the scheduler's clock, when else? */
+static void
+look_again(JanitorRound *round, TimestampTz at)
+{
+	round->result->look_at = Min(round->result->look_at, at);
+}
+
+/*
+ * Brings a role's workers up to a number.  false: no place, or no process,
+ * was to be had.
+ */
+static bool
+recruit_for(JanitorRound *round, JanitorStaff *staff, int number,
+			bool only_idle)
+{
+	TimestampTz until;
+
+	if (owner_is_failed(staff->owner, round->now, &until))
+	{
+		look_again(round, until);
+		return true;
+	}
+	for (; staff->starting < number; staff->starting++)
+	{
+		if (!start_worker(staff->owner, only_idle))
+		{
+			look_again(round, round->now + HELD_RETRY);
+			return false;
+		}
+		staff->present = true;
+	}
+	return true;
+}
+
+/*
+ * First a worker for each role that has none: no backlog of one role may
+ * keep another from being served at all.  More for those that have, only when
+ * nobody is without; idle workers of others make room for these, busy ones
+ * do not.
+ */
 void
 janitor_recruit(JanitorRound *round)
 {
 	ListCell   *cell;
-	bool		wanting = false;
 
 	foreach(cell, round->staffs)
 	{
 		JanitorStaff *staff = lfirst(cell);
-		TimestampTz until;
 
-		if (staff->wanted <= staff->starting)
-			continue;
-		wanting = true;
-		if (owner_is_failed(staff->owner, round->now, &until))
-		{
-			round->result->look_at = Min(round->result->look_at, until);
-			continue;
-		}
-		for (int i = staff->starting; i < staff->wanted; i++)
-		{
-			if (!start_worker(staff->owner))
-			{
-				round->result->look_at = Min(round->result->look_at,
-											 round->now + HELD_RETRY);
-				break;
-			}
-		}
+		if (staff->wanted > 0 && !staff->present &&
+			!recruit_for(round, staff, 1, false))
+			return;
 	}
-	if (!wanting)
-		janitor_slot_want_nothing();
+	janitor_slot_want_nothing();
+	foreach(cell, round->staffs)
+	{
+		JanitorStaff *staff = lfirst(cell);
+
+		if (staff->wanted > staff->starting &&
+			!recruit_for(round, staff, staff->wanted, true))
+			return;
+	}
 }

@@ -47,6 +47,7 @@
 static MemoryContext run_context = NULL;
 static TimeoutId run_timeout;
 static TimeoutId statement_timeout;
+static int	armed_statement_timeout;
 static volatile sig_atomic_t timeouts_fired;
 static volatile sig_atomic_t statement_timed_out;
 
@@ -109,6 +110,7 @@ arm_timeouts(const JanitorJob *job)
 		enable_timeout_every(run_timeout,
 							 GetCurrentTimestamp() + job->timeout,
 							 REPEAT_CANCEL_MS);
+	armed_statement_timeout = StatementTimeout;
 	if (StatementTimeout > 0)
 		enable_timeout_after(statement_timeout, StatementTimeout);
 }
@@ -205,7 +207,12 @@ execute(void *arg)
 	}
 	check_may_begin(work);
 	set_up_run(work);
+
+	/* settings of transactions count for those that begin after them */
 	janitor_session_apply(work->job->settings);
+	janitor_commit_run(true);
+	janitor_begin_run();
+
 	pgstat_report_activity(STATE_RUNNING, work->run.command);
 	non_atomic = janitor_command_is_non_atomic(work->run.command);
 
@@ -232,6 +239,7 @@ execute(void *arg)
 	janitor_conclude(&work->execution, work->job, &outcome,
 					 JANITOR_LOSS_NONE);
 	janitor_commit_run(!flush);
+	QueryCancelPending = false;
 	RESUME_CANCEL_INTERRUPTS();
 	janitor_log_outcome(&work->execution, &outcome);
 }
@@ -284,10 +292,20 @@ describe_failure(const Work *work, const JanitorError *error,
 	else if (statement_timed_out && outcome->status == JANITOR_FAILED)
 		outcome->error_message =
 			psprintf("canceled after the statement_timeout of %d ms",
-					 StatementTimeout);
+					 armed_statement_timeout);
 	else if (outcome->status == JANITOR_INTERRUPTED)
 		outcome->detail = work->misplaced ?
 			"the job was given to another role" : "the server was shut down";
+}
+
+/* In a transaction; NULL: nobody by name. */
+static const char *
+who_cancelled(void)
+{
+	Oid			role = janitor_worker_ended_by();
+	char	   *name = OidIsValid(role) ? GetUserNameFromId(role, true) : NULL;
+
+	return name ? psprintf("canceled by user \"%s\"", name) : NULL;
 }
 
 /* In a second transaction, from a clean session. */
@@ -299,7 +317,10 @@ record_failure(Work *work, const JanitorError *error)
 	describe_failure(work, error, &outcome);
 	janitor_session_reset();
 	janitor_begin();
+	if (outcome.status == JANITOR_CANCELLED && outcome.detail == NULL)
+		outcome.detail = who_cancelled();
 	janitor_conclude(&work->execution, work->job, &outcome,
+					 work->misplaced ? JANITOR_LOSS_UNBEGUN :
 					 outcome.status == JANITOR_INTERRUPTED ?
 					 JANITOR_LOSS_ORDERLY : JANITOR_LOSS_NONE);
 	janitor_commit(false);

@@ -37,6 +37,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/pidfile.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "dispatch.h"
@@ -48,15 +49,18 @@
 #include "shmem.h"
 
 #define LONGEST_SLEEP (60 * USECS_PER_SEC)
+#define EXACT_SLEEP (2 * USECS_PER_SEC)
 #define RETRY_AFTER_ERROR (1 * USECS_PER_SEC)
 #define PREPARE_BEFORE (1 * USECS_PER_SEC)
 #define LOOK_AT_RING (200 * INT64CONST(1000))
 #define RECONCILE_INTERVAL (3600 * USECS_PER_SEC)
+#define PRUNE_RETRY (60 * USECS_PER_SEC)
 
 /* Key of the session lock; user locks use other values of the last field. */
 #define SCHEDULER_LOCK_CLASS 1000
 
 static volatile sig_atomic_t terminate_requested = false;
+static TimeoutId wake_timeout;
 static MemoryContext scheduler_context = NULL;
 
 /* What the loop carries from one cycle to the next. */
@@ -68,6 +72,7 @@ typedef struct Scheduler
 	TimestampTz last_activity;
 	TimestampTz last_clock;
 	bool		pruning;		/* history is left to prune: do not sleep */
+	TimestampTz no_pruning_until;	/* it failed */
 	int			last_error;		/* SQLSTATE logged last; 0: none since */
 } Scheduler;
 
@@ -79,6 +84,23 @@ terminate_handler(SIGNAL_ARGS)
 	terminate_requested = true;
 	SetLatch(MyLatch);
 	errno = save_errno;
+}
+
+static void
+wake_handler(void)
+{
+	SetLatch(MyLatch);
+}
+
+/*
+ * A lock timeout signals its own process with SIGINT.  Nobody else's is
+ * heeded.
+ */
+static void
+interrupt_handler(SIGNAL_ARGS)
+{
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
 }
 
 /* --- being the only one --- */
@@ -132,44 +154,61 @@ server_is_stopping(void)
 	return stopping;
 }
 
+/*
+ * The timer sets the latch at the microsecond; the latch's own timeout, in
+ * whole milliseconds and rounded up, is there for long sleeps.
+ */
 static void
 wait_for_latch(TimestampTz until)
 {
 	static uint32 wait_event = 0;
+	TimestampTz now = GetCurrentTimestamp();
 	long		timeout;
 
 	if (wait_event == 0)
 		wait_event = janitor_new_wait_event("JanitorSchedulerMain");
-	timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+	until = Min(until, now + LONGEST_SLEEP);
+	timeout = TimestampDifferenceMilliseconds(now, until);
+	if (until > now && until < now + EXACT_SLEEP)
+		enable_timeout_at(wake_timeout, until);
 	(void) WaitLatch(MyLatch,
 					 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 timeout, wait_event);
+	disable_timeout(wake_timeout, false);
 	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
 }
 
-/* Lets the runs in progress end, then ends them, and records what was lost. */
+static void
+take_back_all(void *arg)
+{
+	janitor_take_back_stuck(true);
+}
+
+/*
+ * Lets the runs in progress end, then ends them, and records what was lost.
+ * What cannot be recorded is closed by the next start.
+ */
 static void
 wind_up(void)
 {
 	TimestampTz deadline = GetCurrentTimestamp() +
 	janitor_shutdown_grace * USECS_PER_SEC;
+	bool		ended = false;
 
 	janitor_scheduler_set_backlog(true);	/* workers tell of each end */
-	janitor_take_back_stuck(true);
+	(void) janitor_attempt(take_back_all, NULL);
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-
 		(void) janitor_bury_dead();
-		if (janitor_runs_in_progress() == 0)
+		if (janitor_runs_alive() == 0)
 			return;
-		if (now >= deadline)
+		if (!ended && GetCurrentTimestamp() >= deadline)
 		{
 			janitor_end_all(JANITOR_END_SHUTDOWN);
-			deadline = now + USECS_PER_SEC;
+			ended = true;
 		}
-		wait_for_latch(deadline);
-		CHECK_FOR_INTERRUPTS();
+		wait_for_latch(ended ? janitor_repeat_ends() : deadline);
 	}
 }
 
@@ -250,18 +289,49 @@ take_news(Scheduler *scheduler, JanitorNews *news)
 	janitor_scheduler_news(news);
 	if (news->leave)
 	{
+		janitor_take_back_stuck(true);
 		janitor_retire_all();
 		proc_exit(0);
 	}
 	if (news->generation != scheduler->generation)
 		scheduler->last_activity = GetCurrentTimestamp();
 	scheduler->generation = news->generation;
-	if (news->everything && !extension_exists())
+}
+
+/* Dropped, and there is nothing left to be recorded anywhere. */
+static void
+leave_for_good(Scheduler *scheduler)
+{
+	janitor_retire_all();
+	janitor_forget_dead();
+	(void) janitor_scheduler_leave(scheduler->generation, DT_NOEND, false);
+	proc_exit(0);
+}
+
+static void
+prune_history(void *arg)
+{
+	Scheduler  *scheduler = arg;
+
+	scheduler->pruning = janitor_history_prune();
+}
+
+/* In a quiet moment.  What fails is no reason to keep jobs waiting. */
+static void
+prune(Scheduler *scheduler)
+{
+	JanitorError *error;
+
+	scheduler->pruning = false;
+	if (scheduler->no_pruning_until > GetCurrentTimestamp())
+		return;
+	error = janitor_attempt(prune_history, scheduler);
+	if (error)
 	{
-		janitor_retire_all();
-		janitor_forget_dead();
-		(void) janitor_scheduler_leave(scheduler->generation, DT_NOEND);
-		proc_exit(0);
+		scheduler->no_pruning_until = GetCurrentTimestamp() + PRUNE_RETRY;
+		ereport(LOG,
+				(errmsg("pg_janitor could not prune job_execution: %s",
+						error->message)));
 	}
 }
 
@@ -282,6 +352,8 @@ look(void *arg)
 	{
 		janitor_take_back_stuck(false);
 		janitor_dispatch(news.due, news.everything, &seen);
+		if (seen.gone)
+			leave_for_good(scheduler);
 		news.due = DT_NOEND;
 		news.everything = false;
 		if (seen.claimed > 0)
@@ -290,12 +362,10 @@ look(void *arg)
 	} while (seen.more && !terminate_requested);
 	scheduler->look_at = seen.look_at;
 
-	/* a quiet moment */
-	scheduler->pruning = false;
 	if (seen.claimed == 0 && !terminate_requested)
 	{
 		reconcile_if_due(scheduler, false);
-		scheduler->pruning = janitor_history_prune();
+		prune(scheduler);
 	}
 }
 
@@ -313,9 +383,11 @@ cycle(Scheduler *scheduler)
 	error = janitor_attempt(look, scheduler);
 	if (error)
 	{
+		if (janitor_dispatch_blame(error))
+			error = NULL;
 		janitor_dispatch_reset();
 		scheduler->pruning = false;
-		scheduler->look_at = DT_NOEND;
+		scheduler->look_at = error ? DT_NOEND : janitor_clock();
 	}
 	if (error || unburied)
 	{
@@ -328,6 +400,13 @@ cycle(Scheduler *scheduler)
 }
 
 /* --- between cycles --- */
+
+static int64
+idle_limit(void)
+{
+	return janitor_shortage() ? 0 :
+		janitor_worker_idle_timeout * USECS_PER_SEC;
+}
 
 /*
  * Shortly before something is due, see to it that a worker is there.  Returns
@@ -359,17 +438,26 @@ sleep_until(Scheduler *scheduler)
 	}
 	if (scheduler->pruning)
 		return now;
+	if (scheduler->last_activity + idle_limit() > now)
+		until = Min(until, scheduler->last_activity + idle_limit());
 	until = Min(until, janitor_repeat_ends());
 	if (janitor_ring_oldest(&oldest))
 		until = Min(until, Max(oldest, now) + LOOK_AT_RING);
 	return until;
 }
 
+/* In want of processes it makes room for others that is not needed. */
+static bool
+must_make_room(void)
+{
+	return janitor_shortage() && !janitor_scheduler_is_eldest();
+}
+
 static bool
 may_leave(const Scheduler *scheduler)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int64		idle = janitor_worker_idle_timeout * USECS_PER_SEC;
+	int64		idle = idle_limit();
 
 	return now - scheduler->last_activity >= idle && !scheduler->pruning &&
 		(scheduler->look_at == DT_NOEND ||
@@ -390,14 +478,18 @@ reload_if_asked(void)
 static void
 set_up(Oid database)
 {
+	TimestampTz disabled_since;
+
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGINT, SIG_IGN);
+	pqsignal(SIGINT, interrupt_handler);
 	pqsignal(SIGTERM, terminate_handler);
 	BackgroundWorkerUnblockSignals();
 	janitor_connect_scheduler(database);
+	wake_timeout = RegisterTimeout(USER_TIMEOUT, wake_handler);
 	janitor_session_pin();
-	if (!lock_database() || !janitor_scheduler_attach())
+	if (!lock_database() || !janitor_scheduler_attach(&disabled_since))
 		proc_exit(0);
+	janitor_dispatch_was_off(disabled_since, janitor_clock());
 	scheduler_context = AllocSetContextCreate(TopMemoryContext,
 											  "pg_janitor scheduler",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -414,10 +506,25 @@ leave_unless_needed(Scheduler *scheduler)
 	janitor_scheduler_news(&news);
 	scheduler->generation = news.generation;
 	if (janitor_enabled && extension_exists())
+	{
+		janitor_scheduler_serves();
 		return;
-	if (janitor_scheduler_leave(news.generation, DT_NOEND))
+	}
+	if (janitor_scheduler_leave(news.generation, DT_NOEND, !janitor_enabled))
 		proc_exit(0);
 	proc_exit(1);				/* something was told meanwhile: once more */
+}
+
+/* Switched off: nothing starts; it leaves when the last run has ended. */
+static void
+stand_by(Scheduler *scheduler)
+{
+	janitor_scheduler_set_backlog(true);	/* workers tell of each end */
+	(void) janitor_attempt(take_back_all, NULL);
+	(void) janitor_bury_dead();
+	end_terminated_runs();
+	if (janitor_runs_in_progress() == 0)
+		leave_unless_needed(scheduler);
 }
 
 void
@@ -449,11 +556,18 @@ janitor_scheduler_main(Datum argument)
 			proc_exit(1);
 		}
 		if (!janitor_enabled)
-			leave_unless_needed(&scheduler);
+		{
+			stand_by(&scheduler);
+			wait_for_latch(janitor_repeat_ends());
+			continue;
+		}
 		cycle(&scheduler);
 		if (may_leave(&scheduler) &&
-			janitor_scheduler_leave(scheduler.generation, scheduler.look_at))
+			janitor_scheduler_leave(scheduler.generation, scheduler.look_at,
+									false))
 			proc_exit(0);
+		if (must_make_room() && janitor_runs_in_progress() == 0)
+			proc_exit(0);		/* somebody will look here again */
 		wait_for_latch(sleep_until(&scheduler));
 	}
 }

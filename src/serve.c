@@ -23,10 +23,14 @@
 #include "shmem.h"
 
 /* Occurrences of one job gone through in one look. */
-#define OCCURRENCE_LIMIT 1000
+#define OCCURRENCE_LIMIT 250
 
 /* A job whose owner cannot run it is checked again after this. */
 #define PROBLEM_RETRY (60 * USECS_PER_SEC)
+
+/* Entries without a job go after this, so many in one look. */
+#define ORPHAN_GRACE (60 * USECS_PER_SEC)
+#define ORPHANS_AT_ONCE 500
 
 /* --- claiming --- */
 
@@ -35,13 +39,20 @@ has_room(const JanitorService *service)
 {
 	const JanitorRound *round = service->round;
 
-	return service->staff->room > 0 && round->claims < CLAIM_LIMIT &&
-		round->claims < round->ring_room;
+	return service->staff->room > 0 && round->claims < round->claim_limit;
 }
 
 static void
 want_worker(JanitorService *service)
 {
+	service->blocked = true;
+	if (service->staff->room > 0)
+	{
+		/* no more than so many claims in one look: in the next, then */
+		if (service->round->claims > 0)
+			service->round->result->more = true;
+		return;
+	}
 	service->staff->wanted = Min(service->staff->wanted + 1,
 								 janitor_max_workers);
 	service->blocked = true;
@@ -162,6 +173,15 @@ collect_entry(JanitorEntry *entry, void *arg)
 	return service->count < service->limit;
 }
 
+static bool
+collect_any(JanitorEntry *entry, void *arg)
+{
+	JanitorService *service = arg;
+
+	service->entries[service->count++] = *entry;
+	return service->count < service->limit;
+}
+
 /*
  * Reads as many as could start, and a few more to see that there are more.
  * Afterwards the job's position is before the first that is still there.
@@ -200,6 +220,8 @@ typedef struct Skips
 {
 	int64		count[JANITOR_DROP + 1];
 	TimestampTz last[JANITOR_DROP + 1];
+	int64		off;			/* while pg_janitor was switched off */
+	TimestampTz last_off;
 } Skips;
 
 static const char *
@@ -221,6 +243,10 @@ skip_detail(JanitorVerdict verdict)
 static void
 record_skips(const JanitorService *service, const Skips *skips)
 {
+	if (skips->off > 0)
+		janitor_execution_skip(service->noted->name, skips->last_off,
+							   JANITOR_DETAIL_OFF, skips->off,
+							   service->job->owner);
 	for (JanitorVerdict verdict = 0; verdict <= JANITOR_DROP; verdict++)
 	{
 		if (skips->count[verdict] > 0)
@@ -232,26 +258,34 @@ record_skips(const JanitorService *service, const Skips *skips)
 	}
 }
 
-/* catch_up = all makes up for the newest occurrences, so many and no more. */
+/*
+ * catch_up = all makes up for the newest occurrences, so many and no more.
+ * The count is made once and then moves along with the entry.
+ */
 static bool
-is_beyond_limit(const JanitorService *service, const JanitorEntry *entry)
+is_beyond_limit(JanitorService *service, const JanitorEntry *entry)
 {
-	TimestampTz next = entry->scheduled_for;
+	const JanitorJob *job = service->job;
+	TimestampTz ahead = service->limit_ahead;
 
-	if (service->job->catch_up != JANITOR_CATCH_UP_ALL ||
-		service->round->now - next <= JANITOR_MISSED_AFTER)
+	if (job->catch_up != JANITOR_CATCH_UP_ALL ||
+		service->round->now - entry->scheduled_for <= JANITOR_MISSED_AFTER)
 		return false;
-	for (int i = 0; i < JANITOR_CATCH_UP_LIMIT; i++)
+	if (ahead == DT_NOBEGIN)
 	{
-		next = janitor_job_occurrence(service->job, next, next);
-		if (next > service->round->now)
-			return false;
+		ahead = entry->scheduled_for;
+		for (int i = 0; i < JANITOR_CATCH_UP_LIMIT &&
+			 ahead <= service->round->now; i++)
+			ahead = janitor_job_occurrence(job, ahead, ahead);
 	}
-	return true;
+	else if (ahead <= service->round->now)
+		ahead = janitor_job_occurrence(job, ahead, ahead);
+	service->limit_ahead = ahead;
+	return ahead <= service->round->now;
 }
 
 static JanitorVerdict
-decide_occurrence(const JanitorService *service, const JanitorEntry *entry,
+decide_occurrence(JanitorService *service, const JanitorEntry *entry,
 				  TimestampTz following)
 {
 	JanitorCase it;
@@ -281,6 +315,21 @@ keep_one(JanitorService *service, const JanitorEntry *entry)
 	service->blocked = true;
 }
 
+static bool
+was_switched_off(const JanitorRound *round, TimestampTz occurrence)
+{
+	return occurrence >= round->off_since && occurrence < round->off_until;
+}
+
+static void
+move_on(const JanitorService *service, JanitorEntry *entry,
+		TimestampTz following)
+{
+	entry->scheduled_for = following;
+	entry->run_at = following == DT_NOEND ? DT_NOEND :
+		following + janitor_job_delay(service->job);
+}
+
 /*
  * One occurrence.  true: the entry was moved on to the following one, which
  * may be due as well.
@@ -291,8 +340,16 @@ serve_occurrence(JanitorService *service, JanitorEntry *entry, Skips *skips)
 	TimestampTz following = janitor_job_occurrence(service->job,
 												   entry->scheduled_for,
 												   entry->scheduled_for);
-	JanitorVerdict verdict = decide_occurrence(service, entry, following);
+	JanitorVerdict verdict;
 
+	if (was_switched_off(service->round, entry->scheduled_for))
+	{
+		skips->off++;
+		skips->last_off = entry->scheduled_for;
+		move_on(service, entry, following);
+		return true;
+	}
+	verdict = decide_occurrence(service, entry, following);
 	switch (verdict)
 	{
 		case JANITOR_START:
@@ -319,9 +376,7 @@ serve_occurrence(JanitorService *service, JanitorEntry *entry, Skips *skips)
 			following = DT_NOEND;
 			break;
 	}
-	entry->scheduled_for = following;
-	entry->run_at = following == DT_NOEND ? DT_NOEND :
-		following + janitor_job_delay(service->job);
+	move_on(service, entry, following);
 	return true;
 }
 
@@ -343,6 +398,7 @@ serve_schedule(JanitorService *service)
 		!lock_entry(service, entry))
 		return;
 	MemSet(&skips, 0, sizeof(skips));
+	service->limit_ahead = DT_NOBEGIN;
 	for (int i = 0; i < OCCURRENCE_LIMIT; i++)
 	{
 		if (!serve_occurrence(service, entry, &skips))
@@ -360,6 +416,9 @@ serve_schedule(JanitorService *service)
 		janitor_entry_delete(entry);
 	else
 		janitor_entry_update(entry);
+	service->round->result->look_at = Min(service->round->result->look_at,
+										  Max(entry->run_at,
+											  service->round->now + 1));
 	if (entry->run_at <= service->round->now)
 	{
 		service->blocked = true;
@@ -370,11 +429,52 @@ serve_schedule(JanitorService *service)
 
 /* --- the job --- */
 
-/* The definition is gone: so are its entries, unless somebody holds them. */
+/* An entry without a job, and without a run if nobody was promised one. */
 static void
-serve_orphans(const JanitorNotedJob *noted)
+drop_orphan(JanitorEntry *entry)
 {
-	(void) janitor_entry_delete_all(noted->name);
+	JanitorOutcome outcome;
+
+	if (entry->execution_id != 0)
+	{
+		MemSet(&outcome, 0, sizeof(outcome));
+		outcome.status = JANITOR_CANCELLED;
+		outcome.started_at = DT_NOBEGIN;
+		outcome.completed_at = GetCurrentTimestamp();
+		outcome.records = -1;
+		outcome.sqlstate = ERRCODE_UNDEFINED_OBJECT;
+		outcome.error_message = "there is no such job any more";
+		janitor_execution_never_ran(entry, &outcome, NULL);
+	}
+	janitor_entry_delete(entry);
+}
+
+/*
+ * The definition is gone, and so shall be the entries.  Not at first sight: a
+ * restore may fill the queue before it fills the definitions.  What somebody
+ * holds is left for the next time.
+ */
+static bool
+serve_orphans(JanitorService *service)
+{
+	JanitorNotedJob *noted = service->noted;
+
+	if (!noted->orphan)
+	{
+		noted->orphan = true;
+		noted->look_at = service->round->now + ORPHAN_GRACE;
+		return true;
+	}
+	service->limit = ORPHANS_AT_ONCE;
+	service->entries = palloc(service->limit * sizeof(JanitorEntry));
+	janitor_entry_scan(noted->name, DT_NOBEGIN, 0, DT_NOEND,
+					   collect_any, service);
+	for (int i = 0; i < service->count; i++)
+	{
+		if (lock_entry(service, &service->entries[i]))
+			drop_orphan(&service->entries[i]);
+	}
+	return service->blocked || service->count == service->limit;
 }
 
 static bool
@@ -413,11 +513,10 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 											   &service.occurrence);
 	service.job = janitor_job_load(noted->name);
 	if (service.job == NULL)
-	{
-		serve_orphans(noted);
-		return false;
-	}
+		return serve_orphans(&service);
+	noted->orphan = false;
 	noted->priority = service.job->priority;
+	noted->owner = service.job->owner_oid;
 	noted->look_at = DT_NOBEGIN;
 	if (has_problem(round, noted, service.job))
 		return true;

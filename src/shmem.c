@@ -28,6 +28,7 @@
 #include "access/xlog.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "settings.h"
@@ -42,6 +43,8 @@
 #define START_INTERVAL (1 * USECS_PER_SEC)
 #define FAILED_STARTS_COUNTED 6
 
+#define SHORTAGE_LASTS (5 * USECS_PER_SEC)
+
 JanitorShared *janitor_shared = NULL;
 
 static shmem_request_hook_type previous_request_hook = NULL;
@@ -54,6 +57,7 @@ static struct
 	bool		touched;		/* anything at all */
 	bool		everything;
 	bool		databases;		/* pg_database changed */
+	Oid			settings_of;	/* this database's settings changed */
 	bool		loaded;			/* our tables were filled by COPY */
 	bool		roles;			/* roles, their settings or rights changed */
 	TimestampTz due;
@@ -155,13 +159,17 @@ janitor_wake_process(const JanitorProcess *process)
 		SetLatch(&janitor_proc(process->proc_number)->procLatch);
 }
 
-void
-janitor_wake_database(JanitorDatabase *database)
+const JanitorProcess *
+janitor_who_serves(const JanitorDatabase *database)
 {
-	if (database->scheduler.pid != 0)
-		janitor_wake_process(&database->scheduler);
-	else
-		janitor_wake_process(&janitor_shared->launcher);
+	return database->scheduler.pid != 0 ? &database->scheduler :
+		&janitor_shared->launcher;
+}
+
+void
+janitor_wake_database(const JanitorDatabase *database)
+{
+	janitor_wake_process(janitor_who_serves(database));
 }
 
 JanitorDatabase *
@@ -199,41 +207,45 @@ janitor_my_database(void)
 	return janitor_database_entry(MyDatabaseId, true);
 }
 
-/* Tells a database's scheduler; the lock is held. */
+/*
+ * Notes what a database's scheduler has to look at; the lock is held.  The
+ * caller wakes it, where it can when it has released the lock: else the woken
+ * process would begin by waiting for it.
+ */
 static void
 tell(JanitorDatabase *database, TimestampTz due, bool everything)
 {
 	database->generation++;
 	database->next_due = Min(database->next_due, due);
 	database->everything |= everything;
-	janitor_wake_database(database);
 }
 
 /* --- telling at the end of a transaction --- */
 
-/*
- * Runs after the point of no return: takes the lock, writes, sets a latch;
- * nothing that can fail.
- */
+/* The scheduler, if there is one, leaves and comes back. */
 static void
-tell_at_end(XactEvent event, void *arg)
+restart_scheduler(Oid oid)
 {
 	JanitorDatabase *database;
 
-	if (!pending.touched)
-		return;
-	switch (event)
+	janitor_lock(LW_EXCLUSIVE);
+	database = janitor_database_entry(oid, false);
+	if (database)
 	{
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_ABORT:
-			break;
-		case XACT_EVENT_PREPARE:
-			/* COMMIT PREPARED tells, by the utility hook */
-			janitor_wake_forget();
-			return;
-		default:
-			return;
+		database->restart = database->scheduler.pid != 0;
+		tell(database, DT_NOBEGIN, true);
+		janitor_wake_database(database);
 	}
+	janitor_unlock();
+}
+
+/* Takes the lock, writes, sets latches; nothing that can fail. */
+static void
+tell_all(void)
+{
+	JanitorDatabase *database;
+	JanitorProcess woken = {0, 0};
+	JanitorProcess launcher = {0, 0};
 
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
@@ -242,19 +254,47 @@ tell_at_end(XactEvent event, void *arg)
 		if (pending.loaded)
 			database->reconciled_at = 0;
 		tell(database, pending.due, pending.everything);
+		woken = *janitor_who_serves(database);
 	}
 	if (pending.databases)
 	{
 		janitor_shared->rescan = true;
-		janitor_wake_process(&janitor_shared->launcher);
+		launcher = janitor_shared->launcher;
 	}
 	janitor_unlock();
+	janitor_wake_process(&woken);
+	janitor_wake_process(&launcher);
 	if (pending.roles)
 		janitor_retire_everybody();
+	if (OidIsValid(pending.settings_of))
+		restart_scheduler(pending.settings_of);
 
 	/* a cancelled waiting run counts as ended */
 	ConditionVariableBroadcast(&janitor_shared->run_ended);
+}
+
+/*
+ * At the very end of the transaction: its locks are gone, and others have
+ * been sent what it invalidated in their caches.  Whoever is woken sooner
+ * could still read a role or a row as it was.
+ */
+static void
+tell_at_end(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
+			void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
+		!pending.touched || IsTransactionState())
+		return;
+	tell_all();
 	janitor_wake_forget();
+}
+
+/* COMMIT PREPARED and ROLLBACK PREPARED tell, by the utility hook. */
+static void
+forget_prepared(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_PREPARE)
+		janitor_wake_forget();
 }
 
 void
@@ -264,7 +304,8 @@ janitor_wake_at_end(TimestampTz run_at)
 		return;
 	if (!pending.registered)
 	{
-		RegisterXactCallback(tell_at_end, NULL);
+		RegisterXactCallback(forget_prepared, NULL);
+		RegisterResourceReleaseCallback(tell_at_end, NULL);
 		pending.registered = true;
 	}
 	if (!pending.touched)
@@ -295,6 +336,13 @@ janitor_tables_loaded_at_end(void)
 }
 
 void
+janitor_settings_changed_at_end(Oid database)
+{
+	janitor_wake_all_at_end();
+	pending.settings_of = database;
+}
+
+void
 janitor_roles_changed_at_end(void)
 {
 	janitor_wake_all_at_end();
@@ -307,6 +355,7 @@ janitor_wake_forget(void)
 {
 	pending.touched = pending.everything = false;
 	pending.databases = pending.roles = pending.loaded = false;
+	pending.settings_of = InvalidOid;
 }
 
 void
@@ -319,9 +368,69 @@ janitor_wake_now(Oid oid)
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_database_entry(oid, true);
 	if (database)
+	{
 		tell(database, DT_NOBEGIN, true);
+		janitor_wake_database(database);
+	}
 	janitor_unlock();
 	ConditionVariableBroadcast(&janitor_shared->run_ended);
+}
+
+/* --- shortage of processes --- */
+
+/*
+ * Nobody could register a process.  For a while whoever has nothing to do
+ * leaves at once, so that its place goes round.
+ */
+void
+janitor_report_shortage(void)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	janitor_shared->shortage_until = GetCurrentTimestamp() + SHORTAGE_LASTS;
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		if (!OidIsValid(janitor_shared->databases[i].oid))
+			break;
+		janitor_wake_process(&janitor_shared->databases[i].scheduler);
+	}
+	janitor_retire_idle();
+	janitor_unlock();
+}
+
+bool
+janitor_shortage(void)
+{
+	bool		shortage;
+
+	janitor_lock(LW_SHARED);
+	shortage = janitor_shared->shortage_until > GetCurrentTimestamp();
+	janitor_unlock();
+	return shortage;
+}
+
+/* Is this the scheduler that has been there longest? */
+bool
+janitor_scheduler_is_eldest(void)
+{
+	JanitorDatabase *mine;
+	bool		eldest = true;
+
+	janitor_lock(LW_SHARED);
+	mine = janitor_my_database();
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		JanitorDatabase *other = &janitor_shared->databases[i];
+
+		if (!OidIsValid(other->oid))
+			break;
+		if (other != mine && other->scheduler.pid != 0 &&
+			(other->served_since < mine->served_since ||
+			 (other->served_since == mine->served_since &&
+			  other->oid < mine->oid)))
+			eldest = false;
+	}
+	janitor_unlock();
+	return eldest;
 }
 
 /* --- the launcher --- */
@@ -396,7 +505,8 @@ janitor_databases_set(const Oid *oids, int count)
 		JanitorDatabase *database = &janitor_shared->databases[i];
 
 		if (OidIsValid(database->oid) && database->scheduler.pid == 0 &&
-			!oid_listed(database->oid, oids, count))
+			!oid_listed(database->oid, oids, count) &&
+			janitor_forget_crews(database->oid))
 			forget_database(i);
 		else
 			i++;
@@ -477,8 +587,11 @@ janitor_databases_recheck(void)
 			break;
 		database->reconciled_at = 0;
 		database->last_start = 0;
-		if (database->next_due != DT_NOEND)
+		if (database->next_due != DT_NOEND || database->disabled)
+		{
 			tell(database, DT_NOBEGIN, true);
+			janitor_wake_database(database);
+		}
 	}
 	janitor_unlock();
 }
@@ -495,6 +608,23 @@ janitor_database_start_failed(Oid oid)
 		database->starting = false;
 		database->failed_starts = Min(database->failed_starts + 1,
 									  FAILED_STARTS_COUNTED);
+	}
+	janitor_unlock();
+}
+
+/* Those that were switched off may have been switched on. */
+void
+janitor_databases_recheck_disabled(void)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		JanitorDatabase *database = &janitor_shared->databases[i];
+
+		if (!OidIsValid(database->oid))
+			break;
+		if (database->disabled)
+			database->next_due = DT_NOBEGIN;
 	}
 	janitor_unlock();
 }
@@ -531,13 +661,14 @@ scheduler_exit(int code, Datum arg)
 		database->wants_worker = database->backlog = false;
 		database->next_due = DT_NOBEGIN;
 		database->everything = true;
+		janitor_end_deferred();
 		janitor_wake_process(&janitor_shared->launcher);
 	}
 	janitor_unlock();
 }
 
 bool
-janitor_scheduler_attach(void)
+janitor_scheduler_attach(TimestampTz *disabled_since)
 {
 	JanitorDatabase *database;
 	bool		attached = false;
@@ -548,12 +679,25 @@ janitor_scheduler_attach(void)
 	if (database && database->scheduler.pid == 0)
 	{
 		janitor_process_set(&database->scheduler);
+		database->served_since = GetCurrentTimestamp();
 		database->starting = false;
+		*disabled_since = database->disabled ? database->disabled_since :
+			DT_NOEND;
+		database->restart = false;
 		database->failed_starts = 0;
 		attached = true;
 	}
 	janitor_unlock();
 	return attached;
+}
+
+/* From now on it is not switched off. */
+void
+janitor_scheduler_serves(void)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	janitor_my_database()->disabled = false;
+	janitor_unlock();
 }
 
 void
@@ -566,14 +710,16 @@ janitor_scheduler_news(JanitorNews *news)
 	news->generation = database->generation;
 	news->due = database->next_due;
 	news->everything = database->everything;
-	news->leave = database->leave_until > GetCurrentTimestamp();
+	news->leave = database->restart ||
+		database->leave_until > GetCurrentTimestamp();
 	database->next_due = DT_NOEND;
 	database->everything = false;
 	janitor_unlock();
 }
 
 bool
-janitor_scheduler_leave(uint64 generation, TimestampTz next_due)
+janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
+						bool disabled)
 {
 	JanitorDatabase *database;
 	bool		left = false;
@@ -585,6 +731,9 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due)
 		database->scheduler.pid = 0;
 		database->wants_worker = database->backlog = false;
 		database->next_due = next_due;
+		if (disabled && !database->disabled)
+			database->disabled_since = GetCurrentTimestamp();
+		database->disabled = disabled;
 		database->last_start = 0;	/* left in good order */
 		janitor_wake_process(&janitor_shared->launcher);
 		left = true;
@@ -650,6 +799,12 @@ janitor_scheduler_set_backlog(bool backlog)
 }
 
 /* --- waiting for the end of a run --- */
+
+void
+janitor_runs_have_ended(void)
+{
+	ConditionVariableBroadcast(&janitor_shared->run_ended);
+}
 
 static uint32 wait_event_run_end = 0;
 

@@ -50,6 +50,9 @@ extern void janitor_wake_forget(void);
 /* The same at once, for a database; from the hooks. */
 extern void janitor_wake_now(Oid database);
 
+/* A database's own settings changed: its scheduler connects anew. */
+extern void janitor_settings_changed_at_end(Oid database);
+
 /* Rows of ours were loaded: they are read, and brought into line. */
 extern void janitor_tables_loaded_at_end(void);
 
@@ -58,6 +61,12 @@ extern void janitor_databases_changed_at_end(void);
 
 /* Workers connected before the change leave after their run. */
 extern void janitor_roles_changed_at_end(void);
+
+/* --- shortage of background worker processes --- */
+
+extern void janitor_report_shortage(void);
+extern bool janitor_shortage(void);
+extern bool janitor_scheduler_is_eldest(void);
 
 /* --- runs in progress, as other sessions see them --- */
 
@@ -92,6 +101,9 @@ extern JanitorRunInfo *janitor_runs(int *count);
  */
 extern bool janitor_run_end(int64 execution_id, JanitorEnd why);
 
+/* Runs were ended otherwise than by their worker. */
+extern void janitor_runs_have_ended(void);
+
 /* Waiting for the end of a run: prepare, { test, sleep }, done. */
 extern void janitor_run_wait_prepare(void);
 extern bool janitor_run_wait_sleep(long timeout_ms);	/* true: timed out */
@@ -116,6 +128,9 @@ extern Oid	janitor_database_to_start(TimestampTz now, TimestampTz *wake_at);
 /* The clock went back: every database is due for a look and a reconcile. */
 extern void janitor_databases_recheck(void);
 
+/* A reload: pg_janitor.enabled may be on again. */
+extern void janitor_databases_recheck_disabled(void);
+
 /* Its process could not be registered, or ended: may be started again. */
 extern void janitor_database_start_failed(Oid database);
 
@@ -124,8 +139,14 @@ extern bool janitor_scheduler_alive(Oid database);
 
 /* --- the scheduler's side; all for MyDatabaseId --- */
 
-/* false: this database has a live scheduler already. */
-extern bool janitor_scheduler_attach(void);
+/*
+ * false: this database has a live scheduler already.  *disabled_since: since
+ * when it had none for being switched off; DT_NOEND: it was not.
+ */
+extern bool janitor_scheduler_attach(TimestampTz *disabled_since);
+
+/* It is switched on, and has the extension. */
+extern void janitor_scheduler_serves(void);
 
 /* What has been told since the last call. */
 typedef struct JanitorNews
@@ -140,9 +161,11 @@ extern void janitor_scheduler_news(JanitorNews *news);
 
 /*
  * Publishes when the next entry is due and detaches, unless something was
- * told since the news of that generation: then false.
+ * told since the news of that generation: then false.  `disabled`: because
+ * pg_janitor.enabled is off.
  */
-extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due);
+extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
+									bool disabled);
 
 /*
  * When a scheduler last put things right; DT_NOBEGIN: not since the start; 0:
@@ -166,6 +189,7 @@ typedef struct JanitorCrew
 	int			starting;
 	int			idle;
 	int			running;
+	int			brisk;			/* of these, at it for a moment only */
 	int			ready;			/* in the ring */
 } JanitorCrew;
 extern void janitor_crew(Oid owner, JanitorCrew *crew);
@@ -181,19 +205,31 @@ extern void janitor_slot_cancel(int slot, uint32 serial);
 extern void janitor_slots_forget_stale(void);
 
 /* Asks for a place: some other worker of ours or another's will give way. */
-extern void janitor_slot_want(Oid owner);
+extern void janitor_slot_want(Oid owner, bool only_idle);
 extern void janitor_slot_want_nothing(void);
 
 /* Is the worker that was to start in this slot still on its way? */
 extern bool janitor_slot_starting(int slot, uint32 serial);
 
-/* Hands a claimed run to the workers of its owner; false: the ring is full. */
-extern bool janitor_ring_push(int64 execution_id, uint64 job_hash, Oid owner);
+/* A claimed run, for the workers of its owner. */
+typedef struct JanitorClaim
+{
+	int64		execution_id;
+	uint64		job_hash;
+	Oid			owner;
+	JanitorEnd	end;			/* asked for before it was begun */
+} JanitorClaim;
+
+/* Hands them over; returns how many the ring had room for. */
+extern int	janitor_ring_push(const JanitorClaim *claims, int count);
 extern int	janitor_ring_free(void);
 
 /* Takes back claimed runs that waited since before the given time. */
-extern int	janitor_ring_take_back(TimestampTz before, int64 *execution_ids,
+extern int	janitor_ring_take_back(TimestampTz before, JanitorClaim *claims,
 								   int size);
+
+/* Workers of this database that have nothing to do and nothing coming. */
+extern int	janitor_idle_workers(void);
 extern bool janitor_ring_oldest(TimestampTz *since);
 
 /* Runs of one job, in slots and in the ring. */
@@ -216,6 +252,9 @@ extern void janitor_slot_bury(int slot);
 /* Slots whose worker was sent SIGTERM; returns how many runs go on. */
 extern int	janitor_terminated(int64 *execution_ids, int size);
 extern int	janitor_runs_in_progress(void);
+
+/* Only those that a live worker is at. */
+extern int	janitor_runs_alive(void);
 extern void janitor_end_all(JanitorEnd why);
 
 /*
@@ -253,6 +292,7 @@ extern void janitor_worker_done(void);
 
 /* Who asked for the end of our present run. */
 extern JanitorEnd janitor_worker_end(void);
+extern Oid	janitor_worker_ended_by(void);
 extern void janitor_worker_set_end(JanitorEnd why);
 
 /* From the SIGTERM handler of a worker; no lock is taken. */

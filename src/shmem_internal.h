@@ -40,6 +40,10 @@ typedef struct JanitorDatabase
 	bool		reconciled;		/* once since the server started */
 	TimestampTz reconciled_at;	/* last time */
 	TimestampTz daily_round;	/* when the history of all jobs was pruned */
+	bool		disabled;		/* its scheduler left for being switched off */
+	TimestampTz disabled_since;
+	bool		restart;		/* its scheduler is to connect anew */
+	TimestampTz served_since;	/* when its present scheduler came */
 	bool		starting;		/* its scheduler was registered */
 	bool		backlog;		/* due entries wait for a run to end */
 	TimestampTz last_start;		/* when its scheduler was last started; 0: the
@@ -84,6 +88,7 @@ typedef struct JanitorSlot
 	 */
 	volatile JanitorEnd end;
 	volatile int64 end_execution;
+	Oid			end_by;			/* who asked, if it was a user */
 	TimestampTz end_since;		/* when the worker was last signalled */
 	int			end_signals;	/* how often */
 
@@ -109,6 +114,7 @@ typedef struct JanitorShared
 	bool		rescan;			/* look at pg_database again */
 	bool		was_standby;	/* fixed at start: began in recovery of an
 								 * archive or as a standby */
+	TimestampTz shortage_until; /* processes are short until then */
 	ConditionVariable run_ended;	/* has a lock of its own */
 	int			slot_count;		/* fixed at start */
 	int			ready_count;
@@ -130,6 +136,13 @@ extern bool janitor_slot_is_of(const JanitorSlot *slot, Oid database,
 /* Makes a slot free again and tells whoever waits for a place. */
 extern void janitor_slot_free(JanitorSlot *slot);
 
+/* What is left of a database that is gone; false: a worker is still there. */
+extern bool janitor_forget_crews(Oid database);
+
+/* Ends the workers whose SIGTERM waits for the scheduler's word. */
+extern void janitor_end_deferred(void);
+extern void janitor_retire_idle(void);
+
 /* InvalidOid: of all owners. */
 extern int	janitor_ring_count(Oid database, Oid owner);
 extern void janitor_ring_remove(int place);
@@ -141,8 +154,9 @@ extern JanitorDatabase *janitor_database_entry(Oid oid, bool create);
 /* This process's own database. */
 extern JanitorDatabase *janitor_my_database(void);
 
-/* Sets the latch of its scheduler, of the launcher if it has none. */
-extern void janitor_wake_database(JanitorDatabase *database);
+/* Its scheduler, or the launcher if it has none. */
+extern const JanitorProcess *janitor_who_serves(const JanitorDatabase *database);
+extern void janitor_wake_database(const JanitorDatabase *database);
 extern void janitor_wake_process(const JanitorProcess *process);
 
 /* Fills in this process. */

@@ -173,22 +173,27 @@ void
 janitor_worker_done(void)
 {
 	JanitorDatabase *database;
-	int64		took;
+	JanitorProcess woken = {0, 0};
+	int64		took = GetCurrentTimestamp() - my_slot->since;
 
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
-	took = GetCurrentTimestamp() - my_slot->since;
-	database->short_run = (database->short_run * 7 +
-						   Min(Max(took, 0), USECS_PER_SEC)) / 8;
 	my_slot->state = JANITOR_SLOT_IDLE;
 	my_slot->execution_id = 0;
 	my_slot->end = JANITOR_END_NONE;
 	my_slot->end_execution = 0;
 	my_slot->end_signals = 0;
-	if (database->backlog &&
-		janitor_ring_count(my_slot->database, my_slot->owner) <= RING_LOW)
-		janitor_wake_database(database);
+	my_slot->end_by = InvalidOid;
+	if (database)
+	{
+		database->short_run = (database->short_run * 7 +
+							   Min(Max(took, 0), USECS_PER_SEC)) / 8;
+		if (database->backlog &&
+			janitor_ring_count(my_slot->database, my_slot->owner) <= RING_LOW)
+			woken = *janitor_who_serves(database);
+	}
 	janitor_unlock();
+	janitor_wake_process(&woken);
 	ConditionVariableBroadcast(&janitor_shared->run_ended);
 }
 
@@ -197,6 +202,12 @@ janitor_worker_end(void)
 {
 	return my_slot->end_execution == my_slot->execution_id ?
 		my_slot->end : JANITOR_END_NONE;
+}
+
+Oid
+janitor_worker_ended_by(void)
+{
+	return my_slot->end_by;
 }
 
 void
@@ -212,13 +223,17 @@ janitor_worker_set_end(JanitorEnd why)
 /*
  * From the SIGTERM handler: notes the request where the scheduler sees it and
  * wakes it.  true: a scheduler is there that will decide; false: end now.
+ *
+ * The postmaster signals each child twice, by its process and by its process
+ * group; that is one request.  What the scheduler decides it says in `end`
+ * before it signals.
  */
 bool
 janitor_worker_term_requested(void)
 {
 	JanitorSlot *slot = my_slot;
 
-	if (slot == NULL || slot->execution_id == 0 || slot->term_requested ||
+	if (slot == NULL || slot->execution_id == 0 ||
 		slot->end != JANITOR_END_NONE)
 		return false;
 	slot->term_requested = true;

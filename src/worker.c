@@ -13,8 +13,8 @@
  * and is ignored between runs.  SIGTERM while idle ends the process.  SIGTERM
  * during a run is passed to the scheduler, which knows whether the server is
  * shutting down (then the run has pg_janitor.shutdown_grace) or somebody
- * called pg_terminate_backend (then it ends at once); a second SIGTERM, or
- * one without a live scheduler, ends the process.
+ * called pg_terminate_backend (then it ends at once); without a live scheduler
+ * it ends the process.
  *
  * On FATAL the exit callback in crew.c hands the run to the scheduler, which
  * records what became of it.
@@ -35,7 +35,7 @@
 #include "settings.h"
 #include "shmem.h"
 
-/* Set around a run; read by the signal handlers. */
+/* Set around a run; read by the SIGINT handler. */
 static volatile sig_atomic_t run_in_progress = false;
 
 static void
@@ -50,7 +50,7 @@ terminate_handler(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
 
-	if (!run_in_progress || !janitor_worker_term_requested())
+	if (!janitor_worker_term_requested())
 		die(postgres_signal_arg);
 	errno = save_errno;
 }
@@ -125,7 +125,8 @@ janitor_worker_main(Datum argument)
 				carry_out(execution_id);
 				break;
 			case JANITOR_TAKE_NOTHING:
-				if (!wait_for_work() && janitor_worker_try_leave())
+				if ((janitor_shortage() || !wait_for_work()) &&
+					janitor_worker_try_leave())
 					proc_exit(0);
 				break;
 			case JANITOR_TAKE_LEAVE:

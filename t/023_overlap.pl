@@ -194,7 +194,7 @@ subtest 'timeout covers the whole run, wherever it is (R-11)' => sub {
 	}
 	for my $where (sort keys %body)
 	{
-		my $row = wait_run($node, $id{$where});
+		my $row = outcome($node, $id{$where});
 		is($row->{status}, 'timed_out', $where);
 		my $took = value($node, "SELECT extract(epoch FROM duration) FROM job_execution
 			WHERE id = $id{$where}");
@@ -213,9 +213,9 @@ subtest 'job_cancel ends waiting runs and runs in progress (R-10)' => sub {
 	running('victim', 1);
 	is(value($node, "SELECT job_cancel($id[1])"), 1, 'a waiting run');
 	is(value($node, "SELECT job_cancel($id[0])"), 1, 'a run in progress');
-	is(wait_run($node, $id[0])->{status}, 'cancelled', 'has ended');
+	is(outcome($node, $id[0])->{status}, 'cancelled', 'has ended');
 	release_lock($lock);
-	is(wait_run($node, $id[2])->{status}, 'succeeded', 'the one behind them runs');
+	is(outcome($node, $id[2])->{status}, 'succeeded', 'the one behind them runs');
 	is(history($node, 'victim'), 'cancelled cancelled succeeded', 'nothing is run again');
 	is(value($node, "SELECT job_cancel($id[2])"), 0, 'a run that has ended cannot be cancelled');
 	ledger_is_true($node);

@@ -151,7 +151,7 @@ subtest 'job_retry' => sub {
 	my $failed = run_job($node, 'again', q{'{"n": 3}'});
 	is($failed->{status}, 'failed', 'a run fails');
 	gate($node, 'open');
-	my $row = wait_run($node, value($node, "SELECT job_retry($failed->{id})"));
+	my $row = outcome($node, value($node, "SELECT job_retry($failed->{id})"));
 	is($row->{status}, 'succeeded', 'and is run again');
 	is($row->{retry_of}, $failed->{id}, 'as another attempt of it');
 	is_deeply($row->{args}, { n => 3 }, 'with its arguments');

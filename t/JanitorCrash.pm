@@ -17,7 +17,7 @@ use Test::More;
 our @EXPORT = qw(crash_node prepare_effects effect_job effect gate process
   wait_new_process crash gone ledger_is_true goes_on log_count log_size why
   no_accident history queue conf_while_down clock_while_down value
-  eventually_is);
+  eventually_is outcome logs);
 
 # A server that restarts after a crash, with the table effect, the gate that
 # keeps jobs from ending, and a job that runs each second.
@@ -65,6 +65,13 @@ sub gate
 	$node->safe_psql($database || 'postgres',
 		'UPDATE gate SET shut = ' . ($state eq 'shut' ? 'true' : 'false'));
 	return;
+}
+
+# The row of a run when it has ended; one that says so if it does not end.
+sub outcome
+{
+	my ($node, $id, $database) = @_;
+	return eval { wait_run($node, $id, $database) } || { id => $id, status => 'does not end' };
 }
 
 # --- looking ---
@@ -123,6 +130,13 @@ sub wait_new_process
 }
 
 sub log_size { return -s $_[0]->logfile; }
+
+# A test of its own that waits for a line of the log.
+sub logs
+{
+	my ($node, $pattern, $offset, $name) = @_;
+	return ok(eval { $node->wait_for_log($pattern, $offset) }, $name);
+}
 
 # How many lines of the log, from an offset on, match.
 sub log_count
@@ -226,8 +240,8 @@ sub ledger_is_true
 sub goes_on
 {
 	my ($node, $name, $database) = @_;
-	my $probe = run_job($node, 'probe', undef, $database);
-	is($probe ? $probe->{status} : 'nothing', 'succeeded', "$name: a trigger is run");
+	my $probe = outcome($node, trigger($node, 'probe', undef, $database), $database);
+	is($probe->{status}, 'succeeded', "$name: a trigger is run");
 	return eventually_is($node, "SELECT count(*) > 0 FROM job_execution
 		WHERE job_name = 'tick' AND status = 'succeeded' AND id > $probe->{id}",
 		't', "$name: the schedule goes on", $database);

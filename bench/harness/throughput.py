@@ -80,6 +80,8 @@ def _cron_minute(cron, command):
                extract(epoch FROM max(start_time) - to_timestamp({start}))
         FROM cron.job_run_details
         WHERE runid > {before} AND status = 'succeeded'""")[0]
+    if int(count) == 0:
+        raise RuntimeError(f"pg_cron ran none of its jobs in {CRON_TIMEOUT} s")
     return int(count) / float(seconds), (int(soon), float(latest) * 1000)
 
 

@@ -33,16 +33,25 @@ my ($node, $standbys, $offset, $directory, @clients, %count, $stuck);
 
 # --- small things ---
 
-sub chance { return rand() < shift; }
+# Numbers of our own: the seed's sequence is not for others to draw from.
+my $state;
 
-sub between { my ($low, $high) = @_; return $low + int(rand($high - $low + 1)); }
+sub dice
+{
+	$state = ($state * 1103515245 + 12345) & 0x7fffffff;
+	return ($state >> 8) / (1 << 23) * (shift // 1);
+}
+
+sub chance { return dice() < shift; }
+
+sub between { my ($low, $high) = @_; return $low + int(dice($high - $low + 1)); }
 
 sub shuffled
 {
 	my @list = @_;
 	for (my $i = @list - 1; $i > 0; $i--)
 	{
-		my $j = int(rand($i + 1));
+		my $j = int(dice($i + 1));
 		@list[ $i, $j ] = @list[ $j, $i ];
 	}
 	return @list;
@@ -53,9 +62,14 @@ sub query
 {
 	my ($sql, $database, $on) = @_;
 	my ($out, $err) = ('', '');
-	my $status = ($on // $node)->psql($database // 'postgres', $sql,
-		stdout => \$out, stderr => \$err, on_error_die => 0, timeout => 60);
-	return $status == 0 ? $out : undef;
+	my $status;
+
+	# it dies where psql ends before it has read its input
+	eval {
+		$status = ($on // $node)->psql($database // 'postgres', $sql,
+			stdout => \$out, stderr => \$err, on_error_die => 0, timeout => 60);
+	};
+	return defined $status && $status == 0 ? $out : undef;
 }
 
 # Waits for a query to say t, through crashes and restarts.
@@ -87,7 +101,7 @@ SQL
 sub wait_runs
 {
 	my ($runs) = @_;
-	my $database = $databases[ int(rand(@databases)) ];
+	my $database = $databases[ int(dice(scalar @databases)) ];
 	my $base;
 	my $deadline = time + PATIENCE;
 
@@ -120,7 +134,7 @@ sub find_process
 	$stuck //= "no $kind came within " . PATIENCE . ' s' if !@pids;
 
 	# the last ones are in a run
-	return @pids ? $pids[ int(sqrt(rand()) * @pids) ] : undef;
+	return @pids ? $pids[ int(sqrt(dice()) * @pids) ] : undef;
 }
 
 sub kill_9
@@ -475,7 +489,9 @@ sub torture
 	my %options = (seed => 1, kills => 15, copies => 30, fsync => 'off', @_);
 	my $began = time;
 
-	srand($options{seed});
+	local $SIG{PIPE} = 'IGNORE';
+	$state = $options{seed};
+	dice() foreach 1 .. 10;
 	($standbys, $offset, $stuck, %count) = (0, 0, undef);
 	note("seed $options{seed}, $options{kills} kills, $options{copies} copies");
 	set_up($options{copies}, $options{fsync});

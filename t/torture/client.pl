@@ -27,7 +27,7 @@ open(my $log, '>>', "$dir/$database.log") or die "$dir/$database.log: $!";
 $log->autoflush(1);
 
 my $serial = 0;
-my @prepared;
+my (@prepared, @ending, %end_as);
 my @ids = (0);
 
 sub any { return $_[ int(rand(@_)) ]; }
@@ -58,11 +58,14 @@ sub trigger_script
 sub prepared_script
 {
 	my $gid = shift @prepared;
-	my $what = any('C', 'C', 'R');
+	my $what = $end_as{$gid} //= any('C', 'C', 'R');
+
+	# tried again, in the same way, until its end has been seen
+	push @ending, $gid;
 
 	# also when there is none: then it was never prepared, or it is done
 	return "\\echo I $gid $what\nSELECT count(*) AS n FROM pg_prepared_xacts WHERE gid = '$gid' \\gset\n\\if :n\n"
-	  . ($what eq 'C' ? 'COMMIT' : 'ROLLBACK') . " PREPARED '$gid';\n\\endif\n";
+	  . ($what eq 'C' ? 'COMMIT' : 'ROLLBACK') . " PREPARED '$gid';\n\\endif\n\\echo D $gid\n";
 }
 
 sub one_script
@@ -104,6 +107,8 @@ until (-e "$dir/stop")
 			'<', \$script, '>', \$out, '2>', \$err, IPC::Run::timeout(60));
 	};
 	print $log $out;
+	push @prepared, grep { $out !~ /^D \Q$_\E$/m } @ending;
+	@ending = ();
 	print $log "# $_\n" foreach grep { /ERROR/ && !/does not exist/ } split /\n/, $err;
 	push @ids, $1 while $out =~ /^C \S+ (\d+)/mg;
 	splice(@ids, 0, @ids - 20) if @ids > 20;

@@ -4,6 +4,11 @@
 -- torture.violations(max_workers) has one row for each violation; no row is
 -- what is to come out.
 
+CREATE INDEX ON job_execution (retry_of);
+CREATE INDEX ON job_execution (parent_id);
+CREATE INDEX ON torture.marks (execution_id);
+CREATE INDEX ON torture.marks (job_name);
+
 CREATE OR REPLACE VIEW torture.runs AS
 	SELECT e.*, d.max_attempts, d.on_failure, d.max_running,
 		j.marks, j.period, j.first, j.stop,

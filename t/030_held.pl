@@ -1,0 +1,130 @@
+# An open transaction of anybody, on any of our functions or rows, delays the
+# job it is about, and no other.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use JanitorTest;
+use JanitorCrash;
+
+my $node = crash_node('held');
+
+effect_job($node, 'probe');
+effect_job($node, 'tick', "schedule => '* * * * * *'");
+
+my %call = (
+	'job_alter' => q{SELECT job_alter(%s, '{"priority": 5}')},
+	'job_trigger with a key' => q{SELECT job_trigger(%s, key => 'k')},
+	'job_cancel of a waiting run' => q{SELECT job_cancel(%s, 'k')},
+	'job_unschedule' => q{SELECT job_unschedule(%s)},
+	'job_pause' => q{SELECT job_pause(%s)},
+	'job_schedule' => q{SELECT job_schedule(%s, '* * * * * *', 'SELECT 1')},
+	'job_disable' => q{SELECT job_disable(%s)},
+	'a lock on its queue entries' => q{SELECT FROM job_queue WHERE job_name = %s FOR UPDATE},
+	'a lock on its definition' => q{SELECT FROM job_definition WHERE name = %s FOR UPDATE},
+	'a lock on its executions' => q{SELECT FROM job_execution WHERE job_name = %s FOR UPDATE});
+
+# Each of them twice, on a job of its own: one is committed, one rolled back.
+my %session;
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	for my $name (sort keys %call)
+	{
+		my $job = "$name, then $end";
+		effect_job($node, $job, "schedule => '* * * * * *'");
+		trigger($node, $job, "run_at => clock_timestamp() + interval '1 hour', key => 'k'");
+	}
+}
+eventually($node, q{SELECT count(DISTINCT job) > 20 FROM effect}, 'all of them run');
+for my $end ('COMMIT', 'ROLLBACK')
+{
+	for my $name (sort keys %call)
+	{
+		my $job = "$name, then $end";
+		$session{$job} = $node->background_psql('postgres');
+		$session{$job}->query_safe('SET client_min_messages = error');
+		$session{$job}->query_safe('BEGIN; ' . sprintf($call{$name}, literal($job)));
+	}
+}
+
+subtest 'open transactions delay no other job' => sub {
+	goes_on($node, 'meanwhile');
+	my $since = value($node, q{SELECT max(scheduled_for) FROM job_execution WHERE job_name = 'tick'});
+	eventually_is($node, "SELECT count(*) >= 3 FROM job_execution WHERE job_name = 'tick'
+		AND scheduled_for > '$since' AND status = 'succeeded'", 't', 'a schedule goes on');
+	is(value($node, "SELECT count(*) FROM job_execution WHERE job_name = 'tick'
+			AND scheduled_for > '$since' AND (status = 'skipped' OR
+				started_at > scheduled_for + interval '0.9 s')"), 0, 'on time');
+	my $id = trigger($node, 'probe');
+	outcome($node, $id);
+	cmp_ok(value($node, "SELECT extract(epoch FROM completed_at) - extract(epoch FROM clock_timestamp()) + 1
+		FROM job_execution WHERE id = $id"), '>', 0, 'a trigger is run at once');
+};
+
+my $last = value($node, 'SELECT max(id) FROM job_execution');
+for my $job (sort keys %session)
+{
+	my ($end) = $job =~ /(COMMIT|ROLLBACK)/;
+	$session{$job}->query_safe($end);
+	$session{$job}->quit;
+}
+for my $job (sort keys %session)
+{
+	next if $job =~ /(unschedule|pause|disable), then COMMIT/;
+	eventually_is($node, "SELECT count(*) > 0 FROM job_execution WHERE job_name = '$job'
+		AND reason = 'schedule' AND status = 'succeeded' AND id > $last", 't', "$job: it goes on");
+}
+ledger_is_true($node, 'in the end');
+value($node, q{SELECT job_unschedule(name) FROM job_definition WHERE name ~ 'then'});
+
+subtest 'a session that ends with its transaction open' => sub {
+	effect_job($node, 'other', "schedule => '* * * * * *'");
+	my $session = $node->background_psql('postgres');
+	$session->query_safe(q{BEGIN; SELECT job_alter('other', '{"priority": 5}')});
+	goes_on($node, 'meanwhile');
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	value($node, "SELECT pg_terminate_backend($pid)");
+	$session->{run}->kill_kill;
+	my $id = value($node, 'SELECT max(id) FROM job_execution');
+	eventually_is($node, "SELECT count(*) > 0 FROM job_execution WHERE job_name = 'other'
+		AND id > $id AND status = 'succeeded'", 't', 'the job goes on');
+	ledger_is_true($node);
+};
+
+subtest 'job_status and job_why show a job that is held by a transaction' => sub {
+	my $session = $node->background_psql('postgres');
+	$session->query_safe(q{BEGIN; SELECT FROM job_queue WHERE job_name = 'other' FOR UPDATE});
+	eventually_is($node, q{SELECT health IN ('held', 'late', 'overdue') FROM job_status
+		WHERE job_name = 'other'}, 't', 'job_status');
+	my $pid = $session->query_safe('SELECT pg_backend_pid()');
+	like(why($node, 'other'), qr/\b(held|locked|transaction|process $pid|late|overdue)\b/i, 'job_why');
+	$session->query_safe('ROLLBACK');
+	$session->quit;
+};
+
+# A superuser can stop everything, but not for longer than he holds the lock.
+for my $table ('job_execution', 'job_queue', 'job_definition')
+{
+	subtest "LOCK TABLE $table" => sub {
+		my $session = $node->background_psql('postgres');
+		my $offset = log_size($node);
+		$session->query_safe("BEGIN; LOCK TABLE $table");
+		logs($node, qr/could not look at the queue/, $offset, 'the log says so');
+		$session->query_safe('COMMIT');
+		$session->quit;
+		goes_on($node, 'released');
+		is(log_count($node, 'could not look at the queue', $offset), 1, 'once');
+		ledger_is_true($node);
+	};
+}
+
+no_accident($node);
+$node->stop;
+done_testing();
