@@ -177,16 +177,29 @@ make_up(const JanitorJob *job, TimestampTz paused_since)
 	janitor_entry_insert(&entry);
 }
 
-/* An occurrence that passed in the pause and has not been looked at yet. */
+/* Occurrences that passed in the pause and have not been looked at yet. */
 static void
 pass_over(const JanitorJob *job)
 {
 	TimestampTz now = janitor_clock();
+	TimestampTz last = DT_NOBEGIN;
+	TimestampTz next;
 	JanitorEntry entry;
+	int64		count = 0;
 
-	if (janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry) &&
-		entry.run_at <= now)
-		(void) janitor_job_sync_entry(job, now, true);
+	if (!janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry) ||
+		entry.run_at > now)
+		return;
+	for (next = entry.scheduled_for; next <= now;
+		 next = janitor_job_occurrence(job, next, next))
+	{
+		CHECK_FOR_INTERRUPTS();
+		last = next;
+		count++;
+	}
+	janitor_execution_skip(job->name, last, JANITOR_DETAIL_PAUSED, count,
+						   job->owner);
+	(void) janitor_job_sync_entry(job, now, true);
 }
 
 static bool

@@ -214,7 +214,7 @@ typedef struct Crashes
 	int			count;
 	TimestampTz since;			/* earliest start of a run that ended in the
 								 * one counted last */
-}			Crashes;
+} Crashes;
 
 /* Runs that were in progress together ended in one crash. */
 static bool

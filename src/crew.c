@@ -227,8 +227,8 @@ janitor_runs_in_progress(void)
 
 /* --- places for workers --- */
 
-static int
-slots_in_use(void)
+int
+janitor_slots_in_use(void)
 {
 	int			used = 0;
 
@@ -267,7 +267,9 @@ janitor_slot_reserve(Oid owner, uint32 *serial)
 	int			reserved = -1;
 
 	janitor_lock(LW_EXCLUSIVE);
-	if (slots_in_use() < janitor_max_workers)
+	if (janitor_slots_in_use() < janitor_max_workers &&
+		!(janitor_has_worker(MyDatabaseId, owner) &&
+		  janitor_others_want(MyDatabaseId, owner)))
 	{
 		for (int i = 0; i < janitor_shared->slot_count; i++)
 		{
@@ -331,6 +333,34 @@ janitor_slot_starting(int place, uint32 serial)
 	return starting;
 }
 
+bool
+janitor_has_worker(Oid database, Oid owner)
+{
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		if (janitor_slot_is_of(&janitor_shared->slots[i], database, owner))
+			return true;
+	}
+	return false;
+}
+
+bool
+janitor_others_want(Oid database, Oid owner)
+{
+	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	{
+		const JanitorDatabase *other = &janitor_shared->databases[i];
+
+		if (!OidIsValid(other->oid))
+			return false;
+		if (other->wants_worker &&
+			!(other->oid == database && other->wanted_owner == owner) &&
+			!janitor_has_worker(other->oid, other->wanted_owner))
+			return true;
+	}
+	return false;
+}
+
 /* Has the owner of this slot at least two workers, this one included? */
 static bool
 has_company(const JanitorSlot *slot)
@@ -346,29 +376,37 @@ has_company(const JanitorSlot *slot)
 }
 
 /*
- * A worker that can be spared for (database, owner): an idle one of somebody
- * else first, then one of a crew of several; NULL if there is none.  One that
- * is leaving already counts as found.
+ * A worker that can be spared for (database, owner): an idle one with nothing
+ * coming first, then one of a crew of several; NULL if there is none.  One
+ * that is leaving already counts as found.  Each has its turn first: else
+ * more demand than places would be spent on starting processes.
  */
 static JanitorSlot *
 spare_worker(Oid database, Oid owner, bool only_idle)
 {
+	JanitorSlot *idle = NULL;
 	JanitorSlot *busy = NULL;
+	TimestampTz turn_over = GetCurrentTimestamp() - JANITOR_TURN;
 
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (slot->state == JANITOR_SLOT_FREE ||
-			janitor_slot_is_of(slot, database, owner))
+		if (slot->state == JANITOR_SLOT_FREE)
 			continue;
-		if (slot->state == JANITOR_SLOT_IDLE || slot->retire)
+		if (slot->retire)
 			return slot;
+		if (janitor_slot_is_of(slot, database, owner) ||
+			slot->connected_at > turn_over)
+			continue;
+		if (slot->state == JANITOR_SLOT_IDLE && slot->since < turn_over &&
+			janitor_ring_count(slot->database, slot->owner) == 0)
+			idle = slot;
 		if (slot->state == JANITOR_SLOT_RUNNING && !only_idle &&
 			has_company(slot))
 			busy = slot;
 	}
-	return busy;
+	return idle ? idle : busy;
 }
 
 void
@@ -381,8 +419,11 @@ janitor_slot_want(Oid owner, bool only_idle)
 	database = janitor_my_database();
 	if (!only_idle)
 	{
+		/* whoever asked first is first, until he has one */
+		if (!database->wants_worker ||
+			janitor_has_worker(MyDatabaseId, database->wanted_owner))
+			database->wanted_owner = owner;
 		database->wants_worker = true;
-		database->wanted_owner = owner;
 	}
 	slot = spare_worker(MyDatabaseId, owner, only_idle);
 	if (slot && !slot->retire)

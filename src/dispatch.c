@@ -77,7 +77,7 @@ typedef struct Trouble
 {
 	uint64		hash;
 	TimestampTz until;
-}			Trouble;
+} Trouble;
 static List *troubles = NIL;	/* in TopMemoryContext */
 
 /* --- state --- */

@@ -31,6 +31,10 @@
 /* A role's workers that fail to connect are tried again after 1 to 60 s. */
 #define OWNER_RETRY_MAX (60 * USECS_PER_SEC)
 
+/* Freed places are told of; a worker whose turn ends is not. */
+#define NO_PLACE_RETRY (100 * INT64CONST(1000))
+#define NO_PROCESS_RETRY (1 * USECS_PER_SEC)
+
 /* A role whose workers could not connect. */
 typedef struct FailedOwner
 {
@@ -145,9 +149,12 @@ log_shortage(void)
 	exhausted_logged = true;
 }
 
-/* One more worker for the role; false: there is no place or no process. */
+/*
+ * One more worker for the role.  false: there is no place or no process;
+ * *retry is when to try again.
+ */
 static bool
-start_worker(Oid owner, bool only_idle)
+start_worker(Oid owner, bool only_idle, int64 *retry)
 {
 	MemoryContext old;
 	StartingWorker *starting;
@@ -157,6 +164,7 @@ start_worker(Oid owner, bool only_idle)
 	if (slot < 0)
 	{
 		janitor_slot_want(owner, only_idle);
+		*retry = NO_PLACE_RETRY;
 		return false;
 	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
@@ -177,6 +185,7 @@ start_worker(Oid owner, bool only_idle)
 	janitor_slot_cancel(slot, serial);
 	log_shortage();
 	janitor_report_shortage();
+	*retry = NO_PROCESS_RETRY;
 	return false;
 }
 
@@ -223,6 +232,7 @@ recruit_for(JanitorRound *round, JanitorStaff *staff, int number,
 			bool only_idle)
 {
 	TimestampTz until;
+	int64		retry;
 
 	if (owner_is_failed(staff->owner, round->now, &until))
 	{
@@ -231,9 +241,9 @@ recruit_for(JanitorRound *round, JanitorStaff *staff, int number,
 	}
 	for (; staff->starting < number; staff->starting++)
 	{
-		if (!start_worker(staff->owner, only_idle))
+		if (!start_worker(staff->owner, only_idle, &retry))
 		{
-			look_again(round, round->now + HELD_RETRY);
+			look_again(round, round->now + retry);
 			return false;
 		}
 		staff->present = true;

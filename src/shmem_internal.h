@@ -56,6 +56,12 @@ typedef struct JanitorDatabase
 	JanitorProcess scheduler;
 } JanitorDatabase;
 
+/*
+ * A worker that has come, or has just ended a run, keeps its place at least
+ * for so long: more than its start costs.
+ */
+#define JANITOR_TURN (100 * INT64CONST(1000))
+
 typedef enum JanitorSlotState
 {
 	JANITOR_SLOT_FREE,
@@ -79,6 +85,7 @@ typedef struct JanitorSlot
 	int64		execution_id;	/* 0: none */
 	uint64		job_hash;
 	TimestampTz since;			/* start of the run, or of being idle */
+	TimestampTz connected_at;	/* its turn lasts from here */
 	bool		served;			/* got as far as IDLE once */
 	bool		retire;			/* leaves when it has nothing in hand */
 
@@ -132,6 +139,16 @@ extern void janitor_unlock(void);
 
 extern bool janitor_slot_is_of(const JanitorSlot *slot, Oid database,
 							   Oid owner);
+
+/* Has the owner any worker, or one on its way? */
+extern bool janitor_has_worker(Oid database, Oid owner);
+
+/*
+ * Is there somebody without any worker who waits for a place?  Other than
+ * this one.
+ */
+extern bool janitor_others_want(Oid database, Oid owner);
+extern int	janitor_slots_in_use(void);
 
 /* Makes a slot free again and tells whoever waits for a place. */
 extern void janitor_slot_free(JanitorSlot *slot);

@@ -16,6 +16,8 @@
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
 
+#include "settings.h"
+
 /* With a backlog, workers wake the scheduler when the ring is this low. */
 #define RING_LOW 16
 
@@ -83,33 +85,29 @@ janitor_worker_ready(void)
 	janitor_lock(LW_EXCLUSIVE);
 	my_slot->state = JANITOR_SLOT_IDLE;
 	my_slot->served = true;
-	my_slot->since = GetCurrentTimestamp();
+	my_slot->since = my_slot->connected_at = GetCurrentTimestamp();
 	janitor_wake_my_scheduler();
 	janitor_unlock();
 }
 
-/* Is there somebody without any worker who waits for a place? */
+/*
+ * Shall this worker leave for somebody who has none?  Only one at a time, when
+ * there is no other place, and when it has had its turn.
+ */
 static bool
 wanted_elsewhere(void)
 {
-	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
+	if (my_slot->connected_at > GetCurrentTimestamp() - JANITOR_TURN ||
+		janitor_slots_in_use() < janitor_max_workers)
+		return false;
+	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
-		const JanitorDatabase *database = &janitor_shared->databases[i];
-		bool		served = false;
+		const JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (!OidIsValid(database->oid))
+		if (slot->state != JANITOR_SLOT_FREE && slot->retire)
 			return false;
-		if (!database->wants_worker ||
-			(database->oid == my_slot->database &&
-			 database->wanted_owner == my_slot->owner))
-			continue;
-		for (int j = 0; j < janitor_shared->slot_count && !served; j++)
-			served = janitor_slot_is_of(&janitor_shared->slots[j], database->oid,
-										database->wanted_owner);
-		if (!served)
-			return true;
 	}
-	return false;
+	return janitor_others_want(my_slot->database, my_slot->owner);
 }
 
 static JanitorTake
@@ -179,6 +177,7 @@ janitor_worker_done(void)
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
 	my_slot->state = JANITOR_SLOT_IDLE;
+	my_slot->since += took;
 	my_slot->execution_id = 0;
 	my_slot->end = JANITOR_END_NONE;
 	my_slot->end_execution = 0;

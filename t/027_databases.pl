@@ -119,62 +119,62 @@ subtest 'DROP DATABASE' => sub {
 };
 
 subtest 'one database of two' => sub {
-	database('left');
-	database('right');
-	at_once('DROP DATABASE right');
-	goes_on($node, 'in the other', 'left');
-	ledger_is_true($node, undef, 'left');
+	database('west');
+	database('east');
+	at_once('DROP DATABASE east');
+	goes_on($node, 'in the other', 'west');
+	ledger_is_true($node, undef, 'west');
 };
 
 subtest 'DROP EXTENSION, rolled back' => sub {
-	my $session = $node->background_psql('left');
+	my $session = $node->background_psql('west');
 	$session->query_safe('SET client_min_messages = error; BEGIN; DROP EXTENSION pg_janitor');
 	my $until = value($node, q{SELECT clock_timestamp() + interval '2.2 seconds'});
 	eventually($node, "SELECT clock_timestamp() > '$until'", 'jobs have become due');
 	$session->query_safe('ROLLBACK');
-	goes_on($node, 'after the rollback', 'left');
+	goes_on($node, 'after the rollback', 'west');
 	$session->query_safe('BEGIN; DROP EXTENSION pg_janitor; CREATE EXTENSION pg_janitor; ROLLBACK');
 	$session->quit;
-	goes_on($node, 'after a second', 'left');
-	ledger_is_true($node, undef, 'left');
+	goes_on($node, 'after a second', 'west');
+	ledger_is_true($node, undef, 'west');
 };
 
 subtest 'DROP EXTENSION and CREATE EXTENSION' => sub {
 	my $offset = log_size($node);
 	my $before = value($node, 'SELECT clock_timestamp()');
-	value($node, 'DROP EXTENSION pg_janitor', 'left');
+	value($node, 'DROP EXTENSION pg_janitor', 'west');
 	cmp_ok(value($node, "SELECT extract(epoch FROM clock_timestamp() - timestamptz '$before')"),
 		'<', 1.5, 'at once');
-	eventually_is($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'left'
+	eventually_is($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'west'
 		AND backend_type ~ '^pg_janitor'}, 0, 'our processes have left');
-	value($node, 'CREATE EXTENSION pg_janitor', 'left');
-	value($node, 'TRUNCATE effect', 'left');
-	effect_job($node, 'probe', undef, 'left');
-	effect_job($node, 'tick', "schedule => '* * * * * *'", 'left');
-	goes_on($node, 'created again', 'left');
-	$node->safe_psql('left', q{BEGIN; DROP EXTENSION pg_janitor; CREATE EXTENSION pg_janitor;
+	value($node, 'CREATE EXTENSION pg_janitor', 'west');
+	value($node, 'TRUNCATE effect', 'west');
+	effect_job($node, 'probe', undef, 'west');
+	effect_job($node, 'tick', "schedule => '* * * * * *'", 'west');
+	goes_on($node, 'created again', 'west');
+	$node->safe_psql('west', q{BEGIN; DROP EXTENSION pg_janitor; CREATE EXTENSION pg_janitor;
 		TRUNCATE effect; COMMIT});
-	effect_job($node, 'probe', undef, 'left');
-	effect_job($node, 'tick', "schedule => '* * * * * *'", 'left');
-	goes_on($node, 'both in one transaction', 'left');
-	$node->safe_psql('left', q{BEGIN; DROP EXTENSION pg_janitor; CREATE SCHEMA janitor;
+	effect_job($node, 'probe', undef, 'west');
+	effect_job($node, 'tick', "schedule => '* * * * * *'", 'west');
+	goes_on($node, 'both in one transaction', 'west');
+	$node->safe_psql('west', q{BEGIN; DROP EXTENSION pg_janitor; CREATE SCHEMA janitor;
 		CREATE EXTENSION pg_janitor SCHEMA janitor; TRUNCATE effect; COMMIT;
-		ALTER DATABASE "left" SET search_path = janitor, public});
-	effect_job($node, 'probe', undef, 'left');
-	effect_job($node, 'tick', "schedule => '* * * * * *'", 'left');
-	goes_on($node, 'in another schema', 'left');
-	ledger_is_true($node, undef, 'left');
+		ALTER DATABASE west SET search_path = janitor, public});
+	effect_job($node, 'probe', undef, 'west');
+	effect_job($node, 'tick', "schedule => '* * * * * *'", 'west');
+	goes_on($node, 'in another schema', 'west');
+	ledger_is_true($node, undef, 'west');
 	is(log_count($node, 'pg_janitor .*(ERROR|FATAL|could not look)', $offset), 0, 'nothing complains');
 };
 
 subtest 'a job that drops the extension it runs in' => sub {
-	define_job($node, 'saw', 'DROP EXTENSION pg_janitor', undef, 'left');
-	trigger($node, 'saw', undef, 'left');
+	define_job($node, 'saw', 'DROP EXTENSION pg_janitor', undef, 'west');
+	trigger($node, 'saw', undef, 'west');
 	eventually_is($node, q{SELECT count(*) FROM pg_extension WHERE extname = 'pg_janitor'}, 0,
-		'it is gone', 'left');
-	eventually_is($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'left'
+		'it is gone', 'west');
+	eventually_is($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'west'
 		AND backend_type ~ '^pg_janitor'}, 0, 'so are our processes');
-	at_once('DROP DATABASE "left"');
+	at_once('DROP DATABASE west');
 };
 
 subtest 'REASSIGN OWNED and DROP ROLE of the owner of a job' => sub {
