@@ -11,9 +11,12 @@
 #include "api.h"
 
 #include "access/xlog.h"
+#include "access/xact.h"
 #include "funcapi.h"
+#include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "settings.h"
@@ -216,6 +219,51 @@ check_next_run(ReturnSetInfo *result, const JanitorJob *job)
 				  "It is overdue: see the other checks and the server log.");
 }
 
+typedef struct Holder
+{
+	int			pid;			/* 0: nobody holds any entry */
+	JanitorEntry entry;
+} Holder;
+
+static bool
+find_holder(JanitorEntry *entry, void *arg)
+{
+	Holder	   *holder = arg;
+
+	if (!TransactionIdIsValid(entry->xmax) ||
+		TransactionIdIsCurrentTransactionId(entry->xmax) ||
+		!TransactionIdIsInProgress(entry->xmax))
+		return true;
+	holder->pid = BackendXidGetPid(entry->xmax);
+	holder->entry = *entry;
+	return false;
+}
+
+/* Somebody's open transaction keeps a due entry from being claimed. */
+static void
+check_holder(ReturnSetInfo *result, const JanitorJob *job)
+{
+	Holder		holder = {0};
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	janitor_entry_scan(job->name, DT_NOBEGIN, 0, janitor_clock(),
+					   find_holder, &holder);
+	PopActiveSnapshot();
+	if (holder.entry.id == 0)
+		put_check(result, "lock", true,
+				  "no open transaction holds a due run of the job", NULL);
+	else if (holder.pid == 0)
+		put_check(result, "lock", false,
+				  "the job is held by a prepared transaction",
+				  "See pg_prepared_xacts, and commit it or roll it back.");
+	else
+		put_check(result, "lock", false,
+				  psprintf("the job is held by the open transaction of process %d",
+						   holder.pid),
+				  psprintf("It must commit or roll back; SELECT pg_terminate_backend(%d); ends it.",
+						   holder.pid));
+}
+
 /* The last run that was not skipped. */
 static bool
 take_last_run(JanitorExecution *execution, void *arg)
@@ -271,6 +319,10 @@ check_capacity(ReturnSetInfo *result, const JanitorJob *job)
 					   job->max_running),
 			  psprintf("SELECT job_cancel(%s), or raise max_running.",
 					   quote_literal_cstr(job->name)));
+	put_check(result, "processes", !janitor_shortage(),
+			  janitor_shortage() ? "no background worker process is free" :
+			  "background worker processes were to be had",
+			  "Increase max_worker_processes and restart the server.");
 	put_check(result, "workers", busy < janitor_max_workers,
 			  psprintf("%d of %d workers are busy in this database", busy,
 					   janitor_max_workers),
@@ -290,6 +342,7 @@ job_why(PG_FUNCTION_ARGS)
 	check_server(result);
 	check_job_state(result, job);
 	check_next_run(result, job);
+	check_holder(result, job);
 	check_capacity(result, job);
 	check_last_run(result, job);
 	return (Datum) 0;

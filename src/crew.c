@@ -834,6 +834,7 @@ janitor_clear_database(Oid oid)
 	}
 	retire_crews(oid);
 	janitor_unlock();
+	janitor_database_cleared_until_end(oid);
 }
 
 /* --- what other sessions see --- */

@@ -48,8 +48,15 @@
 #define INTAKE_LIMIT 5000
 #define INTAKE_LIMIT_IDLE 64
 
-/* A job that could not be served for an error is left alone for so long. */
-#define TROUBLE_RETRY (60 * USECS_PER_SEC)
+/* So long after a start of the server claims are flushed. */
+#define FLUSH_CLAIMS (60 * USECS_PER_SEC)
+
+/*
+ * A job that could not be served for an error is left alone for this long,
+ * doubled each time.
+ */
+#define TROUBLE_RETRY (1 * USECS_PER_SEC)
+#define TROUBLE_RETRY_MAX (60 * USECS_PER_SEC)
 
 /* A claimed run that no worker took for so long is taken back. */
 #define STUCK_AFTER (200 * INT64CONST(1000))
@@ -77,6 +84,7 @@ typedef struct Trouble
 {
 	uint64		hash;
 	TimestampTz until;
+	int64		delay;
 } Trouble;
 static List *troubles = NIL;	/* in TopMemoryContext */
 
@@ -143,6 +151,42 @@ janitor_dispatch_was_off(TimestampTz since, TimestampTz until)
 
 /* --- jobs that cannot be served --- */
 
+static Trouble *
+find_trouble(uint64 hash)
+{
+	ListCell   *cell;
+
+	foreach(cell, troubles)
+	{
+		if (((Trouble *) lfirst(cell))->hash == hash)
+			return lfirst(cell);
+	}
+	return NULL;
+}
+
+/* The job could be served. */
+static void
+forget_trouble(uint64 hash)
+{
+	Trouble    *trouble = troubles == NIL ? NULL : find_trouble(hash);
+
+	if (trouble == NULL)
+		return;
+	troubles = list_delete_ptr(troubles, trouble);
+	pfree(trouble);
+}
+
+static void
+log_trouble(const JanitorError *error)
+{
+	ereport(LOG,
+			(errmsg("job \"%s\" cannot be served: %s", serving_name,
+					error->message),
+			 errdetail("SQLSTATE %s. It is tried again, at last every %d s.",
+					   unpack_sql_state(error->sqlstate),
+					   (int) (TROUBLE_RETRY_MAX / USECS_PER_SEC))));
+}
+
 /*
  * After an ERROR in a look.  If it came from one job, that job is left alone
  * for a while and the others go on; true.  Else the look itself is at fault.
@@ -150,25 +194,26 @@ janitor_dispatch_was_off(TimestampTz since, TimestampTz until)
 bool
 janitor_dispatch_blame(const JanitorError *error)
 {
-	MemoryContext old;
 	Trouble    *trouble;
 
 	if (serving == 0 || error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
 		ERRCODE_TO_CATEGORY(error->sqlstate) ==
 		ERRCODE_INSUFFICIENT_RESOURCES)
 		return false;
-	old = MemoryContextSwitchTo(TopMemoryContext);
-	trouble = palloc(sizeof(Trouble));
-	trouble->hash = serving;
-	trouble->until = janitor_clock() + TROUBLE_RETRY;
-	troubles = lappend(troubles, trouble);
-	MemoryContextSwitchTo(old);
-	ereport(LOG,
-			(errmsg("job \"%s\" cannot be served: %s", serving_name,
-					error->message),
-			 errdetail("SQLSTATE %s. It is tried again in %d s.",
-					   unpack_sql_state(error->sqlstate),
-					   (int) (TROUBLE_RETRY / USECS_PER_SEC))));
+	trouble = find_trouble(serving);
+	if (trouble == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		trouble = palloc0(sizeof(Trouble));
+		trouble->hash = serving;
+		troubles = lappend(troubles, trouble);
+		MemoryContextSwitchTo(old);
+		log_trouble(error);
+	}
+	trouble->delay = Min(Max(trouble->delay * 2, TROUBLE_RETRY),
+						 TROUBLE_RETRY_MAX);
+	trouble->until = janitor_clock() + trouble->delay;
 	return true;
 }
 
@@ -176,25 +221,12 @@ janitor_dispatch_blame(const JanitorError *error)
 static bool
 is_troubled(uint64 hash, TimestampTz now, TimestampTz *until)
 {
-	bool		found = false;
-	ListCell   *cell;
+	const Trouble *trouble = troubles == NIL ? NULL : find_trouble(hash);
 
-	foreach(cell, troubles)
-	{
-		Trouble    *trouble = lfirst(cell);
-
-		if (trouble->until <= now)
-		{
-			pfree(trouble);
-			troubles = foreach_delete_current(troubles, cell);
-		}
-		else if (trouble->hash == hash)
-		{
-			*until = trouble->until;
-			found = true;
-		}
-	}
-	return found;
+	if (trouble == NULL || trouble->until <= now)
+		return false;
+	*until = trouble->until;
+	return true;
 }
 
 /* --- intake --- */
@@ -318,6 +350,7 @@ serve_noted(JanitorRound *round, JanitorNotedJob *noted)
 	strlcpy(serving_name, noted->name, sizeof(serving_name));
 	left = janitor_serve(round, noted);
 	serving = 0;
+	forget_trouble(noted->hash);
 	if (!left)
 		forget_noted(noted);
 	else if (noted->look_at != DT_NOBEGIN)
@@ -439,6 +472,18 @@ hand_over(const JanitorRound *round)
 	put_back();
 }
 
+/*
+ * A claim that a crash loses takes everything after it along, so it need not
+ * be flushed; but then nobody counts what a job does that crashes the server
+ * as soon as it starts.  After a start of the server claims are flushed, until
+ * it has held out for a while.
+ */
+static bool
+flush_claims(void)
+{
+	return GetCurrentTimestamp() - janitor_started_at() < FLUSH_CLAIMS;
+}
+
 static void
 begin_round(JanitorRound *round, JanitorLook *result)
 {
@@ -487,7 +532,7 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 	else
 		result->gone = true;
 	janitor_wake_forget();
-	janitor_commit(true);
+	janitor_commit(!flush_claims());
 
 	hand_over(round);
 	janitor_recruit(round);

@@ -54,7 +54,6 @@ typedef struct Start
 
 /* Only this process uses it. */
 static Start starts[STARTS_KNOWN];
-static bool exhausted_logged = false;
 
 /* --- which databases are there --- */
 
@@ -142,15 +141,12 @@ start_one(Oid database)
 	if (handle == NULL)
 	{
 		janitor_database_start_failed(database);
-		janitor_report_shortage();
-		if (!exhausted_logged)
+		if (janitor_report_shortage())
 			ereport(LOG,
 					(errmsg("pg_janitor could not start a scheduler: no background worker process is free"),
 					 errhint("Increase max_worker_processes and restart the server. It is tried again every second.")));
-		exhausted_logged = true;
 		return;
 	}
-	exhausted_logged = false;
 	for (int i = 0; i < STARTS_KNOWN; i++)
 	{
 		if (starts[i].handle == NULL)

@@ -167,6 +167,8 @@ typedef struct JanitorEntry
 {
 	ItemPointerData tid;		/* where the row was seen; set by reads */
 	TransactionId xmin;			/* who wrote that version; set by reads */
+	TransactionId xmax;			/* who locked or changed it since, perhaps
+								 * still in progress; set by reads */
 	int64		id;				/* 0: allot one at insertion */
 	int64		execution_id;	/* 0: none yet */
 	char	   *job_name;

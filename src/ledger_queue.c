@@ -41,6 +41,9 @@ entry_from_tuple(JanitorTable *table, HeapTuple tuple, JanitorEntry *entry)
 	janitor_row_load(&row, table, tuple);
 	entry->tid = tuple->t_self;
 	entry->xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	entry->xmax = InvalidTransactionId;
+	if (!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID))
+		entry->xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
 	entry->id = janitor_row_int8(&row, Anum_queue_id, 0);
 	entry->execution_id = janitor_row_int8(&row, Anum_queue_execution_id, 0);
 	entry->job_name = janitor_row_text(&row, Anum_queue_job_name);

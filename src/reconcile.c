@@ -74,6 +74,8 @@ describe_end(JanitorEnd end, JanitorOutcome *outcome, JanitorLoss *loss)
 			*loss = JANITOR_LOSS_CRASH;
 			break;
 	}
+	if (outcome->status == JANITOR_INTERRUPTED)
+		outcome->detail = outcome->error_message;
 }
 
 /* An execution to be closed, and how. */
@@ -176,13 +178,13 @@ describe_open(Closing *closing)
 	if (janitor_was_standby())
 	{
 		describe_end(JANITOR_END_SHUTDOWN, &closing->outcome, &closing->loss);
-		closing->outcome.error_message =
+		closing->outcome.error_message = closing->outcome.detail =
 			"the server it ran on was replaced by this one";
 	}
 	else
 	{
 		describe_end(JANITOR_END_NONE, &closing->outcome, &closing->loss);
-		closing->outcome.error_message =
+		closing->outcome.error_message = closing->outcome.detail =
 			"the server crashed or was stopped immediately";
 	}
 }

@@ -52,7 +52,6 @@ typedef struct StartingWorker
 } StartingWorker;
 static List *starting_workers = NIL;
 static List *failed_owners = NIL;
-static bool exhausted_logged = false;
 
 void
 janitor_forgive_owners(void)
@@ -140,13 +139,12 @@ janitor_check_recruits(void)
 }
 
 static void
-log_shortage(void)
+note_shortage(void)
 {
-	if (!exhausted_logged)
+	if (janitor_report_shortage())
 		ereport(LOG,
 				(errmsg("pg_janitor could not start a worker: no background worker process is free"),
 				 errhint("Increase max_worker_processes and restart the server. Due jobs wait; it is tried again every second.")));
-	exhausted_logged = true;
 }
 
 /*
@@ -177,14 +175,10 @@ start_worker(Oid owner, bool only_idle, int64 *retry)
 	MemoryContextSwitchTo(old);
 
 	if (starting->handle != NULL)
-	{
-		exhausted_logged = false;
 		return true;
-	}
 	pfree(starting);
 	janitor_slot_cancel(slot, serial);
-	log_shortage();
-	janitor_report_shortage();
+	note_shortage();
 	*retry = NO_PROCESS_RETRY;
 	return false;
 }

@@ -404,7 +404,7 @@ cycle(Scheduler *scheduler)
 static int64
 idle_limit(void)
 {
-	return janitor_shortage() ? 0 :
+	return janitor_needed_elsewhere() ? USECS_PER_SEC :
 		janitor_worker_idle_timeout * USECS_PER_SEC;
 }
 
@@ -450,7 +450,7 @@ sleep_until(Scheduler *scheduler)
 static bool
 must_make_room(void)
 {
-	return janitor_shortage() && !janitor_scheduler_is_eldest();
+	return janitor_needed_elsewhere() && !janitor_scheduler_is_eldest();
 }
 
 static bool

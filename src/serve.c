@@ -522,12 +522,14 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 		return true;
 	service.staff = janitor_find_staff(round, service.job->owner_oid);
 	service.running = janitor_job_running(noted->hash);
-	if (service.job->paused)
-		noted->look_at = service.job->paused_until;
 
 	serve_schedule(&service);
 	serve_entries(&service);
-	if (service.blocked && noted->look_at == DT_NOBEGIN)
+	if (service.blocked && service.job->paused)
+		noted->look_at = Min(service.job->paused_until,
+							 service.scheduled ? service.occurrence.run_at :
+							 DT_NOEND);
+	else if (service.blocked && noted->look_at == DT_NOBEGIN)
 		round->result->waiting = true;
 	return service.blocked;
 }

@@ -44,6 +44,7 @@
 #define FAILED_STARTS_COUNTED 6
 
 #define SHORTAGE_LASTS (5 * USECS_PER_SEC)
+#define SHORTAGE_FORGOTTEN (60 * USECS_PER_SEC)
 
 JanitorShared *janitor_shared = NULL;
 
@@ -57,6 +58,7 @@ static struct
 	bool		touched;		/* anything at all */
 	bool		everything;
 	bool		databases;		/* pg_database changed */
+	Oid			cleared;		/* this database was cleared of us */
 	Oid			settings_of;	/* this database's settings changed */
 	bool		loaded;			/* our tables were filled by COPY */
 	bool		roles;			/* roles, their settings or rights changed */
@@ -97,6 +99,7 @@ start_shared_memory(void)
 		MemSet(janitor_shared, 0, shared_size());
 		janitor_shared->lock = &GetNamedLWLockTranche("pg_janitor")->lock;
 		janitor_shared->slot_count = max_worker_processes;
+		janitor_shared->started_at = GetCurrentTimestamp();
 		janitor_shared->was_standby =
 			access(STANDBY_SIGNAL_FILE, F_OK) == 0 ||
 			access(RECOVERY_SIGNAL_FILE, F_OK) == 0;
@@ -239,6 +242,23 @@ restart_scheduler(Oid oid)
 	janitor_unlock();
 }
 
+/* Whatever needed the database to itself is over. */
+static void
+readmit(Oid oid)
+{
+	JanitorDatabase *database;
+
+	janitor_lock(LW_EXCLUSIVE);
+	database = janitor_database_entry(oid, false);
+	if (database)
+	{
+		database->leave_until = 0;
+		tell(database, DT_NOBEGIN, true);
+		janitor_wake_database(database);
+	}
+	janitor_unlock();
+}
+
 /* Takes the lock, writes, sets latches; nothing that can fail. */
 static void
 tell_all(void)
@@ -268,6 +288,8 @@ tell_all(void)
 		janitor_retire_everybody();
 	if (OidIsValid(pending.settings_of))
 		restart_scheduler(pending.settings_of);
+	if (OidIsValid(pending.cleared))
+		readmit(pending.cleared);
 
 	/* a cancelled waiting run counts as ended */
 	ConditionVariableBroadcast(&janitor_shared->run_ended);
@@ -336,6 +358,13 @@ janitor_tables_loaded_at_end(void)
 }
 
 void
+janitor_database_cleared_until_end(Oid database)
+{
+	janitor_wake_at_end(DT_NOEND);
+	pending.cleared = database;
+}
+
+void
 janitor_settings_changed_at_end(Oid database)
 {
 	janitor_wake_all_at_end();
@@ -355,7 +384,7 @@ janitor_wake_forget(void)
 {
 	pending.touched = pending.everything = false;
 	pending.databases = pending.roles = pending.loaded = false;
-	pending.settings_of = InvalidOid;
+	pending.settings_of = pending.cleared = InvalidOid;
 }
 
 void
@@ -379,22 +408,56 @@ janitor_wake_now(Oid oid)
 /* --- shortage of processes --- */
 
 /*
- * Nobody could register a process.  For a while whoever has nothing to do
- * leaves at once, so that its place goes round.
+ * In a shortage: does another database lack its scheduler, or a worker?  The
+ * lock is held.
  */
-void
-janitor_report_shortage(void)
+static bool
+needed_elsewhere(TimestampTz now)
 {
-	janitor_lock(LW_EXCLUSIVE);
-	janitor_shared->shortage_until = GetCurrentTimestamp() + SHORTAGE_LASTS;
+	if (janitor_shared->shortage_until <= now)
+		return false;
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
 	{
-		if (!OidIsValid(janitor_shared->databases[i].oid))
-			break;
-		janitor_wake_process(&janitor_shared->databases[i].scheduler);
+		const JanitorDatabase *database = &janitor_shared->databases[i];
+
+		if (!OidIsValid(database->oid))
+			return false;
+		if (database->oid == MyDatabaseId)
+			continue;
+		if (database->starved_until > now ||
+			(database->scheduler.pid == 0 && database->next_due <= now))
+			return true;
 	}
-	janitor_retire_idle();
+	return false;
+}
+
+/*
+ * Nobody could register a process: for a while, whoever has nothing to do
+ * leaves soon, and schedulers take turns, so that the places go round.  true:
+ * this is news, there was no shortage before.
+ */
+bool
+janitor_report_shortage(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	JanitorDatabase *mine;
+	bool		news;
+
+	janitor_lock(LW_EXCLUSIVE);
+	news = janitor_shared->shortage_until + SHORTAGE_FORGOTTEN < now;
+	janitor_shared->shortage_until = now + SHORTAGE_LASTS;
+	mine = OidIsValid(MyDatabaseId) ? janitor_my_database() : NULL;
+	if (mine)
+		mine->starved_until = now + SHORTAGE_LASTS;
+	if (needed_elsewhere(now))
+	{
+		for (int i = 0; i < JANITOR_MAX_DATABASES &&
+			 OidIsValid(janitor_shared->databases[i].oid); i++)
+			janitor_wake_process(&janitor_shared->databases[i].scheduler);
+		janitor_retire_idle();
+	}
 	janitor_unlock();
+	return news;
 }
 
 bool
@@ -402,10 +465,23 @@ janitor_shortage(void)
 {
 	bool		shortage;
 
+	if (janitor_shared == NULL)
+		return false;
 	janitor_lock(LW_SHARED);
 	shortage = janitor_shared->shortage_until > GetCurrentTimestamp();
 	janitor_unlock();
 	return shortage;
+}
+
+bool
+janitor_needed_elsewhere(void)
+{
+	bool		needed;
+
+	janitor_lock(LW_SHARED);
+	needed = needed_elsewhere(GetCurrentTimestamp());
+	janitor_unlock();
+	return needed;
 }
 
 /* Is this the scheduler that has been there longest? */
@@ -765,6 +841,12 @@ janitor_set_reconciled(TimestampTz at)
 	database->reconciled = true;
 	database->reconciled_at = at;
 	janitor_unlock();
+}
+
+TimestampTz
+janitor_started_at(void)
+{
+	return janitor_shared->started_at;
 }
 
 bool

@@ -64,8 +64,12 @@ extern void janitor_roles_changed_at_end(void);
 
 /* --- shortage of background worker processes --- */
 
-extern void janitor_report_shortage(void);
+/* true: it is news. */
+extern bool janitor_report_shortage(void);
 extern bool janitor_shortage(void);
+
+/* There is one, and another database lacks its scheduler or a worker. */
+extern bool janitor_needed_elsewhere(void);
 extern bool janitor_scheduler_is_eldest(void);
 
 /* --- runs in progress, as other sessions see them --- */
@@ -173,6 +177,9 @@ extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
  */
 extern TimestampTz janitor_reconciled_at(void);
 extern void janitor_set_reconciled(TimestampTz at);
+
+/* When this shared memory was set up: at the start, or after a crash. */
+extern TimestampTz janitor_started_at(void);
 
 /* Did this server start as a standby, or from a backup? */
 extern bool janitor_was_standby(void);
@@ -298,7 +305,11 @@ extern void janitor_worker_set_end(JanitorEnd why);
 /* From the SIGTERM handler of a worker; no lock is taken. */
 extern bool janitor_worker_term_requested(void);
 
-/* Run by anybody: idle processes of ours in that database leave. */
+/*
+ * Run by anybody: idle processes of ours in that database leave, and stay
+ * away until the transaction has ended.
+ */
 extern void janitor_clear_database(Oid database);
+extern void janitor_database_cleared_until_end(Oid database);
 
 #endif							/* JANITOR_SHMEM_H */

@@ -52,6 +52,7 @@ typedef struct JanitorDatabase
 	TimestampTz leave_until;	/* the database is wanted free of us */
 	bool		wants_worker;	/* cannot get a place for ... */
 	Oid			wanted_owner;
+	TimestampTz starved_until;	/* its scheduler can start no worker */
 	int64		short_run;		/* moving average of a run, microseconds */
 	JanitorProcess scheduler;
 } JanitorDatabase;
@@ -122,6 +123,7 @@ typedef struct JanitorShared
 	bool		was_standby;	/* fixed at start: began in recovery of an
 								 * archive or as a standby */
 	TimestampTz shortage_until; /* processes are short until then */
+	TimestampTz started_at;		/* fixed at start */
 	ConditionVariable run_ended;	/* has a lock of its own */
 	int			slot_count;		/* fixed at start */
 	int			ready_count;

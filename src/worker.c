@@ -35,6 +35,9 @@
 #include "settings.h"
 #include "shmem.h"
 
+/* For work, when processes are short and another database needs one. */
+#define SHORT_WAIT_MS 1000L
+
 /* Set around a run; read by the SIGINT handler. */
 static volatile sig_atomic_t run_in_progress = false;
 
@@ -78,6 +81,7 @@ wait_for_work(void)
 		wait_event = janitor_new_wait_event("JanitorWorkerMain");
 	events = WaitLatch(MyLatch,
 					   WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					   janitor_needed_elsewhere() ? SHORT_WAIT_MS :
 					   janitor_worker_idle_timeout * 1000L, wait_event);
 	ResetLatch(MyLatch);
 	return (events & WL_LATCH_SET) != 0;
@@ -125,8 +129,7 @@ janitor_worker_main(Datum argument)
 				carry_out(execution_id);
 				break;
 			case JANITOR_TAKE_NOTHING:
-				if ((janitor_shortage() || !wait_for_work()) &&
-					janitor_worker_try_leave())
+				if (!wait_for_work() && janitor_worker_try_leave())
 					proc_exit(0);
 				break;
 			case JANITOR_TAKE_LEAVE:
