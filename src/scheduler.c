@@ -71,6 +71,7 @@ typedef struct Scheduler
 	TimestampTz prepared;		/* workers were started ahead for this time */
 	TimestampTz last_activity;
 	TimestampTz last_clock;
+	bool		waiting;		/* entries wait for a worker or a run's end */
 	bool		pruning;		/* history is left to prune: do not sleep */
 	TimestampTz no_pruning_until;	/* it failed */
 	int			last_error;		/* SQLSTATE logged last; 0: none since */
@@ -361,6 +362,13 @@ look(void *arg)
 		CHECK_FOR_INTERRUPTS();
 	} while (seen.more && !terminate_requested);
 	scheduler->look_at = seen.look_at;
+	scheduler->waiting = seen.waiting;
+	ereport(DEBUG1,
+			(errmsg_internal("look: claimed %d, waiting %d, next in %.3f s",
+							 seen.claimed, seen.waiting,
+							 seen.look_at == DT_NOEND ? -1.0 :
+							 (seen.look_at - janitor_clock()) /
+							 (double) USECS_PER_SEC)));
 
 	if (seen.claimed == 0 && !terminate_requested)
 	{
@@ -459,7 +467,8 @@ may_leave(const Scheduler *scheduler)
 	TimestampTz now = GetCurrentTimestamp();
 	int64		idle = idle_limit();
 
-	return now - scheduler->last_activity >= idle && !scheduler->pruning &&
+	return now - scheduler->last_activity >= idle &&
+		!scheduler->waiting && !scheduler->pruning &&
 		(scheduler->look_at == DT_NOEND ||
 		 scheduler->look_at > janitor_clock() + idle) &&
 		janitor_runs_in_progress() == 0;

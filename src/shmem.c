@@ -815,6 +815,12 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
 		left = true;
 	}
 	janitor_unlock();
+	if (left)
+		ereport(DEBUG1,
+				(errmsg_internal("scheduler leaves, next due in %.3f s",
+								 next_due == DT_NOEND ? -1.0 :
+								 (next_due - GetCurrentTimestamp()) /
+								 (double) USECS_PER_SEC)));
 	return left;
 }
 
