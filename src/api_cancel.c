@@ -190,7 +190,7 @@ cancel_execution(int64 id)
 		CHECK_FOR_INTERRUPTS();
 		if (job == NULL)
 			janitor_no_execution(id);
-		if (cancel_entry(&entry, job->owner, cancelled_by()))
+		else if (cancel_entry(&entry, job->owner, cancelled_by()))
 			return 1;
 	}
 	if (!janitor_execution_find(id, &execution))
