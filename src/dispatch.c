@@ -536,6 +536,11 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 
 	hand_over(round);
 	janitor_recruit(round);
+	if (homeless_count > 0)
+	{
+		result->waiting = true;
+		result->look_at = Min(result->look_at, round->now + HELD_RETRY);
+	}
 	if (!result->waiting)
 		janitor_scheduler_set_backlog(false);
 	result->claimed = round->claims;
