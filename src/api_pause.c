@@ -177,7 +177,11 @@ make_up(const JanitorJob *job, TimestampTz paused_since)
 	janitor_entry_insert(&entry);
 }
 
-/* Occurrences that passed in the pause and have not been looked at yet. */
+/*
+ * Occurrences that passed in the pause and have not been looked at yet.  The
+ * entry goes on to the one that follows them, so that `every` keeps its grid;
+ * if the scheduler was faster, it has done the same.
+ */
 static void
 pass_over(const JanitorJob *job)
 {
@@ -197,9 +201,13 @@ pass_over(const JanitorJob *job)
 		last = next;
 		count++;
 	}
-	janitor_execution_skip(job->name, last, JANITOR_DETAIL_PAUSED, count,
-						   job->owner);
-	(void) janitor_job_sync_entry(job, now, true);
+	if (TIMESTAMP_IS_NOEND(next) || count == 0)
+		return;					/* the scheduler's next look ends it */
+	entry.scheduled_for = next;
+	entry.run_at = next + janitor_job_delay(job);
+	if (janitor_entry_update(&entry))
+		janitor_execution_skip(job->name, last, JANITOR_DETAIL_PAUSED, count,
+							   job->owner);
 }
 
 static bool
