@@ -2,7 +2,7 @@ package Torture;
 
 # The torture test: hundreds of jobs due every few seconds, applications that
 # trigger and cancel, and a loop that kills whatever can be killed; then the
-# invariants of DESIGN.md section 5, checked in SQL (invariants.sql).
+# invariants that must hold whatever happened, checked in SQL (invariants.sql).
 #
 #	torture(seed => N, kills => N, copies => N)
 #

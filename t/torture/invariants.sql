@@ -1,4 +1,4 @@
--- The invariants of DESIGN.md section 5, as far as the ledger and the marks
+-- What must hold whatever happened, as far as the ledger and the marks
 -- show them, in one database whose queue has drained.
 --
 -- torture.violations(max_workers) has one row for each violation; no row is
