@@ -130,7 +130,7 @@ LANGUAGE sql STABLE AS $$
 		id, job_name, attempt, status, sqlstate, n, expected)
 	FROM (SELECT r.*,
 			(SELECT count(*) FROM torture.followers f WHERE f.reason = 'retry' AND f.retry_of = r.id) AS n,
-			CASE WHEN status = 'interrupted' AND NOT crashed THEN (job_name NOT LIKE 'steps%')::int
+			CASE WHEN status = 'interrupted' AND NOT crashed AND job_name NOT LIKE 'steps%' THEN 1
 				 WHEN status = 'failed' AND sqlstate IN ('40001', '40P01', '55P03') AND conflicts < 3 THEN 1
 				 WHEN status IN ('failed', 'timed_out', 'interrupted') AND attempt < max_attempts THEN 1
 				 ELSE 0 END AS expected
