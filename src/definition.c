@@ -101,6 +101,7 @@ load_timing(JanitorJob *job, Datum *values, bool *nulls)
 	job->schedule = text_or_null(values[Anum_definition_schedule - 1],
 								 nulls[Anum_definition_schedule - 1]);
 	job->time_zone = TextDatumGetCString(values[Anum_definition_time_zone - 1]);
+	job->calendar = palloc0(sizeof(JanitorCalendar));
 	job->enabled = DatumGetBool(values[Anum_definition_enabled - 1]);
 	job->run_on_start = DatumGetBool(values[Anum_definition_run_on_start - 1]);
 	job->catch_up = catch_up_from_name(catch_up);
@@ -402,14 +403,18 @@ TimestampTz
 janitor_job_occurrence(const JanitorJob *job, TimestampTz previous,
 					   TimestampTz after)
 {
-	JanitorSchedule schedule;
-	pg_tz	   *zone;
+	JanitorCalendar *calendar = job->calendar;
 
 	if (job->schedule == NULL)
 		return DT_NOEND;
-	janitor_schedule_require(job->schedule, &schedule);
-	zone = janitor_zone_require(job->time_zone);
-	return janitor_occurrence(&schedule, zone, previous, after);
+	if (!calendar->ready)
+	{
+		janitor_schedule_require(job->schedule, &calendar->schedule);
+		calendar->zone = janitor_zone_require(job->time_zone);
+		calendar->ready = true;
+	}
+	return janitor_occurrence(&calendar->schedule, calendar->zone, previous,
+							  after);
 }
 
 /* The job's fixed delay after each occurrence. */

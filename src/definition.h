@@ -16,6 +16,14 @@
 
 #define JANITOR_NAME_LIMIT 128	/* characters in a job's name */
 
+/* A schedule and a zone as the calendar takes them, once they are needed. */
+typedef struct JanitorCalendar
+{
+	bool		ready;
+	JanitorSchedule schedule;
+	pg_tz	   *zone;
+} JanitorCalendar;
+
 /*
  * One loaded job_definition row.  All pointers belong to the context that
  * was current when it was loaded.  Durations are microseconds.
@@ -26,6 +34,7 @@ typedef struct JanitorJob
 	char	   *name;
 	char	   *schedule;		/* NULL: on demand only */
 	char	   *time_zone;
+	JanitorCalendar *calendar;	/* both of these, parsed at first use */
 	char	   *command;
 	Jsonb	   *args;
 	Jsonb	   *settings;
