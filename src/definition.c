@@ -424,16 +424,6 @@ janitor_job_delay(const JanitorJob *job)
 	return janitor_schedule_jitter(job->name, job->jitter);
 }
 
-TimestampTz
-janitor_job_next(const JanitorJob *job, TimestampTz previous,
-				 TimestampTz after)
-{
-	TimestampTz next = janitor_job_occurrence(job, previous, after);
-
-	return TIMESTAMP_IS_NOEND(next) ? DT_NOEND :
-		next + janitor_job_delay(job);
-}
-
 int
 janitor_next_runs(const char *schedule, const char *time_zone,
 				  TimestampTz after, int count, TimestampTz *result)

@@ -106,10 +106,6 @@ extern TimestampTz janitor_job_occurrence(const JanitorJob *job,
 /* The job's jitter: run_at is always scheduled_for plus this. */
 extern int64 janitor_job_delay(const JanitorJob *job);
 
-/* janitor_job_occurrence() with the jitter added. */
-extern TimestampTz janitor_job_next(const JanitorJob *job,
-									TimestampTz previous, TimestampTz after);
-
 /* The same of a schedule that belongs to no job (yet). */
 extern TimestampTz janitor_occurrence(const JanitorSchedule *schedule,
 									  const pg_tz *zone,

@@ -414,13 +414,8 @@ close_cancelled(int64 execution_id)
 {
 	JanitorOutcome outcome;
 
-	MemSet(&outcome, 0, sizeof(outcome));
-	outcome.status = JANITOR_CANCELLED;
-	outcome.started_at = DT_NOBEGIN;
-	outcome.completed_at = GetCurrentTimestamp();
-	outcome.records = -1;
-	outcome.sqlstate = ERRCODE_QUERY_CANCELED;
-	outcome.error_message = "canceled before it began";
+	janitor_outcome_cancelled(&outcome, ERRCODE_QUERY_CANCELED,
+							  "canceled before it began");
 	(void) janitor_execution_finish(execution_id, &outcome);
 }
 

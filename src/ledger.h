@@ -211,6 +211,10 @@ typedef struct JanitorOutcome
 	int			pid;			/* 0: leave the row's own */
 } JanitorOutcome;
 
+/* The end, now, of a run that nobody began. */
+extern void janitor_outcome_cancelled(JanitorOutcome *outcome, int sqlstate,
+									  const char *message);
+
 /* What a worker or the scheduler needs of a job_execution row. */
 typedef struct JanitorExecution
 {

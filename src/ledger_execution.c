@@ -376,6 +376,19 @@ janitor_execution_skip(const char *job_name, TimestampTz scheduled_for,
 	janitor_table_close(&table);
 }
 
+void
+janitor_outcome_cancelled(JanitorOutcome *outcome, int sqlstate,
+						  const char *message)
+{
+	MemSet(outcome, 0, sizeof(JanitorOutcome));
+	outcome->status = JANITOR_CANCELLED;
+	outcome->started_at = DT_NOBEGIN;
+	outcome->completed_at = GetCurrentTimestamp();
+	outcome->records = -1;
+	outcome->sqlstate = sqlstate;
+	outcome->error_message = message;
+}
+
 /* ------------------------------------------------------------------------
  * Reading
  * ------------------------------------------------------------------------

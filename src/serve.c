@@ -437,13 +437,8 @@ drop_orphan(JanitorEntry *entry)
 
 	if (entry->execution_id != 0)
 	{
-		MemSet(&outcome, 0, sizeof(outcome));
-		outcome.status = JANITOR_CANCELLED;
-		outcome.started_at = DT_NOBEGIN;
-		outcome.completed_at = GetCurrentTimestamp();
-		outcome.records = -1;
-		outcome.sqlstate = ERRCODE_UNDEFINED_OBJECT;
-		outcome.error_message = "there is no such job any more";
+		janitor_outcome_cancelled(&outcome, ERRCODE_UNDEFINED_OBJECT,
+								  "there is no such job any more");
 		janitor_execution_never_ran(entry, &outcome, NULL);
 	}
 	janitor_entry_delete(entry);
