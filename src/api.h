@@ -14,6 +14,7 @@
 
 #include "fmgr.h"
 
+#include "draft.h"
 #include "definition.h"
 
 /* --- arguments --- */
@@ -26,10 +27,28 @@ extern int64 janitor_arg_int64_required(FunctionCallInfo fcinfo, int n,
 extern Jsonb *janitor_arg_object(FunctionCallInfo fcinfo, int n,
 								 const char *name); /* or NULL */
 
+/*
+ * A new draft from `count` arguments, the first at `first`, and from options
+ * (NULL: none).
+ */
+extern void janitor_arg_draft(FunctionCallInfo fcinfo, JanitorKind kind,
+							  const AttrNumber *columns, int first, int count,
+							  Jsonb *options, JanitorDraft *draft);
+
+/* What a function returns that answers with a job's next run. */
+extern Datum janitor_next_run(FunctionCallInfo fcinfo, TimestampTz next);
+
 /* Name of the session's user. */
 extern char *janitor_session_user(void);
 
 /* --- jobs --- */
+
+/*
+ * Creates a job or replaces its definition, all but what such a call keeps;
+ * returns its next run.
+ */
+extern TimestampTz janitor_define_job(JanitorDraft *draft,
+									  const char *job_name);
 
 /* The job, which the current user may change, locked against changes. */
 extern JanitorJob *janitor_job_for_change(const char *job_name);

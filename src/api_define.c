@@ -23,7 +23,6 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#include "draft.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -61,8 +60,6 @@ static const AttrNumber schedule_arguments[] = {
 	Anum_definition_keep_history,
 	Anum_definition_keep_runs
 };
-
-#define OPTIONS_ARGUMENT (lengthof(schedule_arguments) + 1)
 
 /* --- writing a draft --- */
 
@@ -123,8 +120,8 @@ janitor_draft_save(JanitorDraft *draft, HeapTuple old_tuple,
 								  janitor_clock(), recompute);
 }
 
-static Datum
-next_run_datum(FunctionCallInfo fcinfo, TimestampTz next)
+Datum
+janitor_next_run(FunctionCallInfo fcinfo, TimestampTz next)
 {
 	if (TIMESTAMP_IS_NOEND(next))
 		PG_RETURN_NULL();
@@ -163,18 +160,16 @@ add_setting(JanitorDraft *draft, const char *name, const char *value)
 					  false);
 }
 
-/* The draft that the call's arguments and options describe. */
-static void
-draft_from_arguments(FunctionCallInfo fcinfo, JanitorDraft *draft)
+void
+janitor_arg_draft(FunctionCallInfo fcinfo, JanitorKind kind,
+				  const AttrNumber *columns, int first, int count,
+				  Jsonb *options, JanitorDraft *draft)
 {
-	Jsonb	   *options = janitor_arg_object(fcinfo, OPTIONS_ARGUMENT,
-											 "options");
-
-	janitor_draft_begin(draft);
-	for (int i = 0; i < lengthof(schedule_arguments); i++)
-		if (!PG_ARGISNULL(i + 1))
-			janitor_draft_set(draft, schedule_arguments[i],
-							  PG_GETARG_DATUM(i + 1), false);
+	janitor_draft_begin(draft, kind);
+	for (int i = 0; i < count; i++)
+		if (!PG_ARGISNULL(first + i))
+			janitor_draft_set(draft, columns[i], PG_GETARG_DATUM(first + i),
+							  false);
 	if (options != NULL)
 		janitor_draft_set_options(draft, options, true);
 	add_setting(draft, "search_path",
@@ -244,9 +239,8 @@ check_may_replace(const JanitorJob *job)
 	janitor_job_check_owner(job);
 }
 
-/* Creates a job or replaces its definition. */
-static TimestampTz
-define_job(JanitorDraft *draft, const char *job_name)
+TimestampTz
+janitor_define_job(JanitorDraft *draft, const char *job_name)
 {
 	JanitorJob *job = janitor_job_load(job_name);
 	JanitorDraft old;
@@ -274,13 +268,16 @@ define_job(JanitorDraft *draft, const char *job_name)
 Datum
 job_schedule(PG_FUNCTION_ARGS)
 {
+	int			count = lengthof(schedule_arguments);
 	char	   *job_name;
 	JanitorDraft draft;
 
 	janitor_prevent_misuse("job_schedule()");
 	job_name = janitor_arg_text_required(fcinfo, 0, "job_name");
-	draft_from_arguments(fcinfo, &draft);
-	return next_run_datum(fcinfo, define_job(&draft, job_name));
+	janitor_arg_draft(fcinfo, JANITOR_KIND_SQL, schedule_arguments, 1, count,
+					  janitor_arg_object(fcinfo, count + 1, "options"),
+					  &draft);
+	return janitor_next_run(fcinfo, janitor_define_job(&draft, job_name));
 }
 
 /* --- job_alter and its short forms --- */
@@ -348,7 +345,7 @@ job_alter(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", "changes")));
-	return next_run_datum(fcinfo, alter_job(job_name, changes));
+	return janitor_next_run(fcinfo, alter_job(job_name, changes));
 }
 
 static TimestampTz
@@ -369,10 +366,10 @@ Datum
 job_enable(PG_FUNCTION_ARGS)
 {
 	janitor_prevent_misuse("job_enable()");
-	return next_run_datum(fcinfo,
-						  set_enabled(janitor_arg_text_required(fcinfo, 0,
-																"job_name"),
-									  true));
+	return janitor_next_run(fcinfo,
+							set_enabled(janitor_arg_text_required(fcinfo, 0,
+																  "job_name"),
+										true));
 }
 
 /* job_disable(job_name text) returns void */

@@ -34,7 +34,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "command.h"
 #include "draft.h"
 #include "settings.h"
 
@@ -293,7 +292,7 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 		case JANITOR_INTERRUPTED:
 			if (loss == JANITOR_LOSS_UNBEGUN ||
 				(loss == JANITOR_LOSS_ORDERLY &&
-				 !janitor_command_is_non_atomic(job->command)))
+				 !janitor_job_is_non_atomic(job)))
 				queue_retry(execution, execution->attempt,
 							execution->conflicts, 0);
 			else

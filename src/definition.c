@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "command.h"
 #include "nearest.h"
 #include "settings.h"
 
@@ -130,12 +131,18 @@ load_policy(JanitorJob *job, Datum *values, bool *nulls)
 		DatumGetInt32(values[Anum_definition_max_running - 1]);
 	job->timeout = usec_or_zero(values[Anum_definition_timeout - 1],
 								nulls[Anum_definition_timeout - 1]);
+	job->stop_after = usec_or_zero(values[Anum_definition_stop_after - 1],
+								   nulls[Anum_definition_stop_after - 1]);
 	job->max_attempts = DatumGetInt32(values[Anum_definition_max_attempts - 1]);
 	job->retry_delay = usec_or_zero(values[Anum_definition_retry_delay - 1],
 									false);
 	job->retry_max_delay = usec_or_zero(values[Anum_definition_retry_max_delay - 1],
 										false);
 	job->priority = DatumGetInt32(values[Anum_definition_priority - 1]);
+	job->circuit = text_or_null(values[Anum_definition_circuit - 1],
+								nulls[Anum_definition_circuit - 1]);
+	job->channel = text_or_null(values[Anum_definition_channel - 1],
+								nulls[Anum_definition_channel - 1]);
 	job->keep_history = usec_or_zero(values[Anum_definition_keep_history - 1],
 									 false);
 	job->keep_runs = DatumGetInt32(values[Anum_definition_keep_runs - 1]);
@@ -159,8 +166,11 @@ janitor_job_from_tuple(HeapTuple tuple)
 	heap_deform_tuple(job->tuple, janitor_definition_tupdesc(), values, nulls);
 
 	job->name = TextDatumGetCString(values[Anum_definition_name - 1]);
+	job->kind = janitor_kind_from_name(TextDatumGetCString(values[Anum_definition_kind - 1]));
 	job->command = text_or_null(values[Anum_definition_command - 1],
 								nulls[Anum_definition_command - 1]);
+	job->items = text_or_null(values[Anum_definition_items - 1],
+							  nulls[Anum_definition_items - 1]);
 	job->args = DatumGetJsonbP(values[Anum_definition_args - 1]);
 	job->settings = DatumGetJsonbP(values[Anum_definition_settings - 1]);
 	job->owner = TextDatumGetCString(values[Anum_definition_owner - 1]);
@@ -177,6 +187,17 @@ janitor_job_load(const char *job_name)
 	HeapTuple	tuple = janitor_definition_find(job_name);
 
 	return tuple == NULL ? NULL : janitor_job_from_tuple(tuple);
+}
+
+/*
+ * Batches and items are committed with their progress; whoever repeats the
+ * run goes on from there.
+ */
+bool
+janitor_job_is_non_atomic(const JanitorJob *job)
+{
+	return job->kind == JANITOR_KIND_SQL &&
+		janitor_command_is_non_atomic(job->command);
 }
 
 /* --- who may see a job, who may act on it --- */

@@ -32,10 +32,12 @@ typedef struct JanitorJob
 {
 	HeapTuple	tuple;			/* the row it was loaded from */
 	char	   *name;
+	JanitorKind kind;
 	char	   *schedule;		/* NULL: on demand only */
 	char	   *time_zone;
 	JanitorCalendar *calendar;	/* both of these, parsed at first use */
-	char	   *command;
+	char	   *command;		/* NULL: its kind has none */
+	char	   *items;			/* likewise */
 	Jsonb	   *args;
 	Jsonb	   *settings;
 	char	   *owner;			/* name, as of the last definition */
@@ -49,17 +51,26 @@ typedef struct JanitorJob
 	int			max_running;	/* 0: no limit */
 	JanitorOverlap overlap;
 	int64		timeout;		/* 0: none */
+	int64		stop_after;		/* 0: none */
 	int			max_attempts;
 	int64		retry_delay;
 	int64		retry_max_delay;
 	int64		jitter;
 	int			priority;
+	char	   *circuit;		/* NULL: none; likewise channel */
+	char	   *channel;
 	int64		keep_history;
 	int			keep_runs;
 	bool		paused;
 	TimestampTz paused_until;	/* DT_NOEND: until resumed */
 	int			version;
 } JanitorJob;
+
+/*
+ * May a run of the job have left something committed that a second run would
+ * do again?  Then recovery does not repeat it, only its max_attempts do.
+ */
+extern bool janitor_job_is_non_atomic(const JanitorJob *job);
 
 /* Loads the newest version of a job; NULL if there is none. */
 extern JanitorJob *janitor_job_load(const char *job_name);

@@ -42,6 +42,7 @@ static const Option options[] = {
 	{Anum_definition_schedule, NULL},
 	{Anum_definition_time_zone, "UTC"},
 	{Anum_definition_command, NULL},
+	{Anum_definition_items, NULL},
 	{Anum_definition_args, "{}"},
 	{Anum_definition_settings, "{}"},
 	{Anum_definition_owner, NULL},
@@ -54,11 +55,14 @@ static const Option options[] = {
 	{Anum_definition_max_running, "1"},
 	{Anum_definition_overlap, "skip"},
 	{Anum_definition_timeout, NULL},
+	{Anum_definition_stop_after, NULL},
 	{Anum_definition_max_attempts, NULL},
 	{Anum_definition_retry_delay, "10 seconds"},
 	{Anum_definition_retry_max_delay, "1 hour"},
 	{Anum_definition_jitter, "0"},
 	{Anum_definition_priority, "0"},
+	{Anum_definition_circuit, NULL},
+	{Anum_definition_channel, NULL},
 	{Anum_definition_keep_history, "90 days"},
 	{Anum_definition_keep_runs, "10000"}
 };
@@ -99,13 +103,14 @@ set_initial(JanitorDraft *draft, const Option *option)
 }
 
 void
-janitor_draft_begin(JanitorDraft *draft)
+janitor_draft_begin(JanitorDraft *draft, JanitorKind kind)
 {
 	memset(draft->values, 0, sizeof(draft->values));
 	memset(draft->nulls, true, sizeof(draft->nulls));
 	for (int i = 0; i < lengthof(options); i++)
 		set_initial(draft, &options[i]);
-	janitor_draft_set_text(draft, Anum_definition_kind, "sql");
+	janitor_draft_set_text(draft, Anum_definition_kind,
+						   janitor_kind_name(kind));
 }
 
 void
@@ -141,12 +146,19 @@ janitor_draft_text(const JanitorDraft *draft, AttrNumber column)
 	return TextDatumGetCString(draft->values[column - 1]);
 }
 
+JanitorKind
+janitor_draft_kind(const JanitorDraft *draft)
+{
+	return janitor_kind_from_name(janitor_draft_text(draft,
+													 Anum_definition_kind));
+}
+
 bool
 janitor_draft_is_default(const JanitorDraft *draft, AttrNumber column)
 {
 	JanitorDraft fresh;
 
-	janitor_draft_begin(&fresh);
+	janitor_draft_begin(&fresh, janitor_draft_kind(draft));
 	return !janitor_draft_differs(draft, &fresh, column);
 }
 

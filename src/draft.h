@@ -25,7 +25,7 @@ typedef struct JanitorDraft
 	((draft)->values[Anum_definition_##column - 1])
 
 /* A new job: every option at its default; name, owner and times unset. */
-extern void janitor_draft_begin(JanitorDraft *draft);
+extern void janitor_draft_begin(JanitorDraft *draft, JanitorKind kind);
 
 /* The job as it is. */
 extern void janitor_draft_load(JanitorDraft *draft, HeapTuple tuple);
@@ -37,6 +37,8 @@ extern void janitor_draft_set_text(JanitorDraft *draft, AttrNumber column,
 
 /* Text of a column, NULL if it is null. */
 extern char *janitor_draft_text(const JanitorDraft *draft, AttrNumber column);
+
+extern JanitorKind janitor_draft_kind(const JanitorDraft *draft);
 
 /* Is the column as it is in a new job? */
 extern bool janitor_draft_is_default(const JanitorDraft *draft,

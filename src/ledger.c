@@ -5,10 +5,9 @@
  *	  rows.
  *
  * The tables are the state of pg_janitor, and every row of them is read and
- * written through this file: by ledger_definition.c, ledger_queue.c and
- * ledger_execution.c, which know the columns.  ledger_catalog.c knows where
- * the tables are.  Three kinds of
- * processes do so: a backend that runs one of our SQL functions, the
+ * written through this file: by the other ledger_*.c, one for each table or
+ * two, which know the columns.  ledger_catalog.c knows where the tables are.
+ * Three kinds of processes do so: a backend that runs one of our SQL functions, the
  * scheduler, and a worker, which records a run in the very transaction that
  * did the work.
  *
@@ -72,7 +71,8 @@
 StaticAssertDecl(Natts_definition <= JANITOR_MAX_COLUMNS &&
 				 Natts_queue <= JANITOR_MAX_COLUMNS &&
 				 Natts_execution <= JANITOR_MAX_COLUMNS &&
-				 Natts_change <= JANITOR_MAX_COLUMNS,
+				 Natts_change <= JANITOR_MAX_COLUMNS &&
+				 Natts_rule <= JANITOR_MAX_COLUMNS,
 				 "JANITOR_MAX_COLUMNS is too small");
 
 /* ------------------------------------------------------------------------

@@ -43,6 +43,15 @@ typedef enum JanitorRelation
 	JANITOR_EXECUTION_SEQUENCE,
 	JANITOR_CHANGE,
 	JANITOR_CHANGE_SEQUENCE,
+	JANITOR_RULE,
+	JANITOR_RULE_PKEY,			/* (job_name, rule) */
+	JANITOR_CURSOR,
+	JANITOR_CURSOR_PKEY,
+	JANITOR_CURSOR_JOB,			/* (job_name, id) */
+	JANITOR_CURSOR_SEQUENCE,
+	JANITOR_HOLD,
+	JANITOR_HOLD_PKEY,
+	JANITOR_HOLD_SEQUENCE,
 	JANITOR_RELATIONS			/* how many */
 } JanitorRelation;
 
@@ -56,6 +65,7 @@ enum
 	Anum_definition_schedule,
 	Anum_definition_time_zone,
 	Anum_definition_command,
+	Anum_definition_items,
 	Anum_definition_args,
 	Anum_definition_settings,
 	Anum_definition_owner,
@@ -69,11 +79,14 @@ enum
 	Anum_definition_max_running,
 	Anum_definition_overlap,
 	Anum_definition_timeout,
+	Anum_definition_stop_after,
 	Anum_definition_max_attempts,
 	Anum_definition_retry_delay,
 	Anum_definition_retry_max_delay,
 	Anum_definition_jitter,
 	Anum_definition_priority,
+	Anum_definition_circuit,
+	Anum_definition_channel,
 	Anum_definition_keep_history,
 	Anum_definition_keep_runs,
 	Anum_definition_paused_by,
@@ -147,6 +160,77 @@ enum
 	Natts_change = Anum_change_after
 };
 
+enum
+{
+	Anum_rule_job_name = 1,
+	Anum_rule_rule,
+	Anum_rule_place,
+	Anum_rule_relation,
+	Anum_rule_action,
+	Anum_rule_time_column,
+	Anum_rule_time_unit,
+	Anum_rule_time_format,
+	Anum_rule_keep,
+	Anum_rule_keep_expression,
+	Anum_rule_tier_column,
+	Anum_rule_tiers,
+	Anum_rule_keep_last,
+	Anum_rule_keep_per,
+	Anum_rule_expired_when,
+	Anum_rule_match,
+	Anum_rule_filter,
+	Anum_rule_set,
+	Anum_rule_done_when,
+	Anum_rule_archive_to,
+	Anum_rule_short_keep,
+	Anum_rule_stop_on_failure,
+	Anum_rule_batch_rows,
+	Anum_rule_rows_per_run,
+	Anum_rule_max_rows_per_second,
+	Anum_rule_parallel,
+	Anum_rule_max_replica_lag,
+	Anum_rule_vacuum,
+	Anum_rule_partitions,
+	Anum_rule_drop_after,
+	Anum_rule_abort_above_rows,
+	Anum_rule_abort_above_fraction,
+	Natts_rule = Anum_rule_abort_above_fraction
+};
+
+enum
+{
+	Anum_cursor_id = 1,
+	Anum_cursor_job_name,
+	Anum_cursor_rule,
+	Anum_cursor_execution_id,
+	Anum_cursor_relation,
+	Anum_cursor_relfilenode,
+	Anum_cursor_method,
+	Anum_cursor_state,
+	Anum_cursor_position,
+	Anum_cursor_until,
+	Anum_cursor_cutoff,
+	Anum_cursor_handled,
+	Anum_cursor_locked,
+	Anum_cursor_worker,
+	Anum_cursor_updated_at,
+	Natts_cursor = Anum_cursor_updated_at
+};
+
+enum
+{
+	Anum_hold_id = 1,
+	Anum_hold_relation,
+	Anum_hold_predicate,
+	Anum_hold_reason,
+	Anum_hold_until,
+	Anum_hold_placed_by,
+	Anum_hold_placed_at,
+	Anum_hold_released_by,
+	Anum_hold_released_at,
+	Natts_hold = Anum_hold_released_at
+};
+
 /*
  * Keys that pg_janitor itself gives to queue entries, so that the unique
  * index on (job_name, key) holds them to one per job.  Keys given by users
@@ -161,6 +245,15 @@ enum
 #define JANITOR_DETAIL_MISSED "missed, and not made up"
 #define JANITOR_DETAIL_PAUSED "the job was paused"
 #define JANITOR_DETAIL_OFF "pg_janitor was switched off"
+
+/* What a job does. */
+typedef enum JanitorKind
+{
+	JANITOR_KIND_SQL,
+	JANITOR_KIND_RETENTION,
+	JANITOR_KIND_ITEMS,
+	JANITOR_KIND_EXTERNAL
+}			JanitorKind;
 
 /* One row of job_queue.  Pointers belong to the caller's context. */
 typedef struct JanitorEntry
@@ -203,6 +296,7 @@ typedef struct JanitorOutcome
 	TimestampTz started_at;		/* DT_NOBEGIN: leave the row's own */
 	TimestampTz completed_at;
 	int64		records;		/* -1: not countable */
+	int64		failed_records; /* 0: none, or not counted */
 	int			sqlstate;		/* 0: none */
 	const char *error_message;	/* NULL: none; likewise detail, result */
 	const char *detail;
@@ -256,6 +350,8 @@ extern char *janitor_installed_version(void);
 
 extern const char *janitor_reason_name(JanitorReason reason);
 extern JanitorReason janitor_reason_from_name(const char *name);
+extern const char *janitor_kind_name(JanitorKind kind);
+extern JanitorKind janitor_kind_from_name(const char *name);
 extern const char *janitor_status_name(JanitorStatus status);
 extern JanitorStatus janitor_status_from_name(const char *name);
 
@@ -372,5 +468,112 @@ extern void janitor_execution_scan(const char *job_name,
 extern void janitor_execution_scan_running(void (*each) (JanitorExecution *execution, void *arg),
 										   void *arg);
 extern void janitor_execution_delete(JanitorExecution *execution);
+
+/* --- job_rule, as raw rows; rule.c knows what they mean --- */
+
+/* The newest version of one rule, or NULL; a copy in our context. */
+extern HeapTuple janitor_rule_find(const char *job_name, const char *rule);
+
+/* Calls `each` for every rule of a job, in the order of their names. */
+extern void janitor_rule_scan(const char *job_name,
+							  void (*each) (HeapTuple tuple, void *arg),
+							  void *arg);
+extern TupleDesc janitor_rule_tupdesc(void);
+extern void janitor_rule_insert(Datum *values, bool *nulls);
+extern void janitor_rule_update(HeapTuple old, Datum *values, bool *nulls);
+extern void janitor_rule_delete(HeapTuple old);
+
+/* --- job_cursor --- */
+
+typedef enum JanitorCursorState
+{
+	JANITOR_CURSOR_OPEN,
+	JANITOR_CURSOR_DONE,
+	JANITOR_CURSOR_DETACHED		/* a partition that is still to be dropped */
+}			JanitorCursorState;
+
+typedef enum JanitorMethod
+{
+	JANITOR_METHOD_PARTITION,	/* detach or drop as a whole */
+	JANITOR_METHOD_KEYS,		/* ranges of the time column, by its index */
+	JANITOR_METHOD_BLOCKS		/* ranges of blocks, in physical order */
+}			JanitorMethod;
+
+/*
+ * One row of job_cursor: the progress of one slice.  Written by whoever
+ * carries the slice out, in the transaction of each batch.
+ */
+typedef struct JanitorCursor
+{
+	ItemPointerData tid;		/* set by reads and writes */
+	int64		id;				/* 0: allot one at insertion */
+	char	   *job_name;
+	char	   *rule;
+	int64		execution_id;	/* the run that `handled` belongs to */
+	char	   *relation;		/* qualified and quoted */
+	Oid			relfilenode;	/* a rewritten relation starts again */
+	JanitorMethod method;
+	JanitorCursorState state;
+	char	   *position;		/* where to go on; NULL: at the beginning */
+	char	   *until;			/* where to end; NULL: at the end */
+	TimestampTz cutoff;			/* DT_NOBEGIN: NULL */
+	int64		handled;		/* rows, committed with them */
+	int64		locked;			/* rows passed over, somebody held them */
+	int			worker;			/* pid of whoever works on it; 0: nobody */
+	TimestampTz updated_at;		/* set by writes */
+}			JanitorCursor;
+
+extern void janitor_cursor_insert(JanitorCursor * cursor);
+
+/* Writes all columns over the row with its id; error if it is gone. */
+extern void janitor_cursor_update(JanitorCursor * cursor);
+extern void janitor_cursor_delete(int64 id);
+
+/* The newest version by its id; false if there is none. */
+extern bool janitor_cursor_find(int64 id, JanitorCursor * cursor);
+
+/*
+ * Takes an open slice for this process: sets worker, unless it has one that
+ * lives (is_alive says so), in this transaction.  false: not to be had.
+ */
+extern bool janitor_cursor_claim(int64 id, JanitorCursor * cursor,
+								 bool (*is_alive) (int pid));
+
+/* Every cursor of a job, oldest first; `each` returns false to stop. */
+extern void janitor_cursor_scan(const char *job_name,
+								bool (*each) (JanitorCursor * cursor,
+											  void *arg),
+								void *arg);
+
+/* Rows that an execution has handled so far; -1: it has no cursors. */
+extern int64 janitor_cursor_handled(const char *job_name,
+									int64 execution_id);
+
+/* --- job_hold --- */
+
+typedef struct JanitorHold
+{
+	int64		id;
+	char	   *relation;		/* qualified and quoted */
+	char	   *predicate;		/* over the row r; NULL: every row */
+	char	   *reason;
+	TimestampTz until;			/* DT_NOEND: until released */
+	char	   *placed_by;
+	TimestampTz placed_at;
+	bool		released;
+}			JanitorHold;
+
+extern int64 janitor_hold_insert(JanitorHold * hold);
+extern bool janitor_hold_find(int64 id, JanitorHold * hold);
+
+/* Marks it released by the current user; false: it was already. */
+extern bool janitor_hold_release(int64 id, const char *released_by);
+
+/*
+ * Calls `each` for every hold in force (not released, not past its end), in
+ * its newest committed version, with a snapshot taken now.
+ */
+extern void janitor_hold_scan(void (*each) (JanitorHold * hold, void *arg),
+							  void *arg);
 
 #endif							/* JANITOR_LEDGER_H */

@@ -53,6 +53,15 @@ static const struct
 	[JANITOR_EXECUTION_SEQUENCE] = {"job_execution_id_seq", 0},
 	[JANITOR_CHANGE] = {"job_change", Natts_change},
 	[JANITOR_CHANGE_SEQUENCE] = {"job_change_id_seq", 0},
+	[JANITOR_RULE] = {"job_rule", Natts_rule},
+	[JANITOR_RULE_PKEY] = {"job_rule_pkey", 0},
+	[JANITOR_CURSOR] = {"job_cursor", Natts_cursor},
+	[JANITOR_CURSOR_PKEY] = {"job_cursor_pkey", 0},
+	[JANITOR_CURSOR_JOB] = {"job_cursor_job_name_id_idx", 0},
+	[JANITOR_CURSOR_SEQUENCE] = {"job_cursor_id_seq", 0},
+	[JANITOR_HOLD] = {"job_hold", Natts_hold},
+	[JANITOR_HOLD_PKEY] = {"job_hold_pkey", 0},
+	[JANITOR_HOLD_SEQUENCE] = {"job_hold_id_seq", 0},
 };
 
 /*
@@ -281,6 +290,13 @@ static const char *const reason_names[] = {
 	[JANITOR_REASON_FAILURE] = "failure",
 };
 
+static const char *const kind_names[] = {
+	[JANITOR_KIND_SQL] = "sql",
+	[JANITOR_KIND_RETENTION] = "retention",
+	[JANITOR_KIND_ITEMS] = "items",
+	[JANITOR_KIND_EXTERNAL] = "external",
+};
+
 static const char *const status_names[] = {
 	[JANITOR_RUNNING] = "running",
 	[JANITOR_SUCCEEDED] = "succeeded",
@@ -316,6 +332,19 @@ janitor_reason_from_name(const char *name)
 {
 	return (JanitorReason) name_position(name, reason_names,
 										 lengthof(reason_names));
+}
+
+const char *
+janitor_kind_name(JanitorKind kind)
+{
+	return kind_names[kind];
+}
+
+JanitorKind
+janitor_kind_from_name(const char *name)
+{
+	return (JanitorKind) name_position(name, kind_names,
+									   lengthof(kind_names));
 }
 
 const char *

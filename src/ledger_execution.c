@@ -149,6 +149,8 @@ set_outcome(JanitorRow *row, const JanitorOutcome *outcome)
 	set_duration(row);
 	janitor_row_set_int8(row, Anum_execution_records_processed,
 						 outcome->records, -1);
+	janitor_row_set_int8(row, Anum_execution_failed_records,
+						 outcome->failed_records, 0);
 	janitor_row_set_text(row, Anum_execution_sqlstate,
 						 outcome->sqlstate ?
 						 unpack_sql_state(outcome->sqlstate) : NULL);

@@ -32,7 +32,7 @@ typedef struct JanitorTable
  * The columns of one row, taken apart or to be put together.  A fresh one is
  * all NULL; setting a column marks it as replaced.
  */
-#define JANITOR_MAX_COLUMNS 33
+#define JANITOR_MAX_COLUMNS 40
 
 typedef struct JanitorRow
 {

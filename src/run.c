@@ -32,7 +32,6 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#include "command.h"
 #include "conclude.h"
 #include "definition.h"
 #include "run_sql.h"
@@ -213,8 +212,13 @@ execute(void *arg)
 	janitor_commit_run(true);
 	janitor_begin_run();
 
+	if (work->job->kind != JANITOR_KIND_SQL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("jobs of kind \"%s\" cannot be run",
+						janitor_kind_name(work->job->kind))));
 	pgstat_report_activity(STATE_RUNNING, work->run.command);
-	non_atomic = janitor_command_is_non_atomic(work->run.command);
+	non_atomic = janitor_job_is_non_atomic(work->job);
 
 	arm_timeouts(work->job);
 	work->started_at = work->run.now = GetCurrentTimestamp();

@@ -145,6 +145,7 @@ check_numbers(const JanitorDraft *draft)
 	check_duration(draft, Anum_definition_catch_up_within, "catch_up_within",
 				   false);
 	check_duration(draft, Anum_definition_timeout, "timeout", false);
+	check_duration(draft, Anum_definition_stop_after, "stop_after", false);
 	check_duration(draft, Anum_definition_retry_delay, "retry_delay", true);
 	check_duration(draft, Anum_definition_retry_max_delay, "retry_max_delay",
 				   true);
@@ -223,6 +224,39 @@ check_schedule(JanitorDraft *draft)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid schedule \"%s\": it never occurs", text)));
 	choose_attempts(draft, schedule_period(&schedule, zone));
+}
+
+/* --- what belongs to which kind --- */
+
+/* Options that only some kinds have. */
+static const struct
+{
+	AttrNumber	column;
+	const char *option;
+	int			kinds;			/* bits */
+}			kind_options[] =
+
+{
+	{Anum_definition_command, "command",
+	1 << JANITOR_KIND_SQL | 1 << JANITOR_KIND_ITEMS},
+	{Anum_definition_items, "items", 1 << JANITOR_KIND_ITEMS},
+	{Anum_definition_stop_after, "stop_after",
+	1 << JANITOR_KIND_RETENTION | 1 << JANITOR_KIND_ITEMS},
+};
+
+static void
+check_kind_options(const JanitorDraft *draft)
+{
+	JanitorKind kind = janitor_draft_kind(draft);
+
+	for (int i = 0; i < lengthof(kind_options); i++)
+		if (!draft->nulls[kind_options[i].column - 1] &&
+			!(kind_options[i].kinds & 1 << kind))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"%s\" does not apply to jobs of kind \"%s\"",
+							kind_options[i].option,
+							janitor_kind_name(kind))));
 }
 
 /* --- command --- */
@@ -491,11 +525,13 @@ janitor_draft_check(JanitorDraft *draft, const JanitorDraft *old)
 	char	   *job_name = column_text(draft, Anum_definition_name);
 	Oid			owner;
 
+	check_kind_options(draft);
 	check_words(draft);
 	check_numbers(draft);
 	check_shapes(draft);
 	check_schedule(draft);
-	check_command(draft, job_name);
+	if (janitor_draft_kind(draft) == JANITOR_KIND_SQL)
+		check_command(draft, job_name);
 	owner = check_owner(draft, old, job_name);
 	check_settings(draft, owner);
 	if (changed(draft, old, Anum_definition_run_after))
