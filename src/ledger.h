@@ -253,7 +253,7 @@ typedef enum JanitorKind
 	JANITOR_KIND_RETENTION,
 	JANITOR_KIND_ITEMS,
 	JANITOR_KIND_EXTERNAL
-}			JanitorKind;
+} JanitorKind;
 
 /* One row of job_queue.  Pointers belong to the caller's context. */
 typedef struct JanitorEntry
@@ -490,14 +490,14 @@ typedef enum JanitorCursorState
 	JANITOR_CURSOR_OPEN,
 	JANITOR_CURSOR_DONE,
 	JANITOR_CURSOR_DETACHED		/* a partition that is still to be dropped */
-}			JanitorCursorState;
+} JanitorCursorState;
 
 typedef enum JanitorMethod
 {
 	JANITOR_METHOD_PARTITION,	/* detach or drop as a whole */
 	JANITOR_METHOD_KEYS,		/* ranges of the time column, by its index */
 	JANITOR_METHOD_BLOCKS		/* ranges of blocks, in physical order */
-}			JanitorMethod;
+} JanitorMethod;
 
 /*
  * One row of job_cursor: the progress of one slice.  Written by whoever
@@ -521,27 +521,30 @@ typedef struct JanitorCursor
 	int64		locked;			/* rows passed over, somebody held them */
 	int			worker;			/* pid of whoever works on it; 0: nobody */
 	TimestampTz updated_at;		/* set by writes */
-}			JanitorCursor;
+} JanitorCursor;
 
-extern void janitor_cursor_insert(JanitorCursor * cursor);
+extern const char *janitor_method_name(JanitorMethod method);
+
+/* Sets cursor->id if it is 0. */
+extern void janitor_cursor_insert(JanitorCursor *cursor);
 
 /* Writes all columns over the row with its id; error if it is gone. */
-extern void janitor_cursor_update(JanitorCursor * cursor);
+extern void janitor_cursor_update(JanitorCursor *cursor);
 extern void janitor_cursor_delete(int64 id);
 
 /* The newest version by its id; false if there is none. */
-extern bool janitor_cursor_find(int64 id, JanitorCursor * cursor);
+extern bool janitor_cursor_find(int64 id, JanitorCursor *cursor);
 
 /*
  * Takes an open slice for this process: sets worker, unless it has one that
  * lives (is_alive says so), in this transaction.  false: not to be had.
  */
-extern bool janitor_cursor_claim(int64 id, JanitorCursor * cursor,
+extern bool janitor_cursor_claim(int64 id, JanitorCursor *cursor,
 								 bool (*is_alive) (int pid));
 
 /* Every cursor of a job, oldest first; `each` returns false to stop. */
 extern void janitor_cursor_scan(const char *job_name,
-								bool (*each) (JanitorCursor * cursor,
+								bool (*each) (JanitorCursor *cursor,
 											  void *arg),
 								void *arg);
 
@@ -561,10 +564,10 @@ typedef struct JanitorHold
 	char	   *placed_by;
 	TimestampTz placed_at;
 	bool		released;
-}			JanitorHold;
+} JanitorHold;
 
-extern int64 janitor_hold_insert(JanitorHold * hold);
-extern bool janitor_hold_find(int64 id, JanitorHold * hold);
+extern int64 janitor_hold_insert(JanitorHold *hold);
+extern bool janitor_hold_find(int64 id, JanitorHold *hold);
 
 /* Marks it released by the current user; false: it was already. */
 extern bool janitor_hold_release(int64 id, const char *released_by);
@@ -573,7 +576,7 @@ extern bool janitor_hold_release(int64 id, const char *released_by);
  * Calls `each` for every hold in force (not released, not past its end), in
  * its newest committed version, with a snapshot taken now.
  */
-extern void janitor_hold_scan(void (*each) (JanitorHold * hold, void *arg),
+extern void janitor_hold_scan(void (*each) (JanitorHold *hold, void *arg),
 							  void *arg);
 
 #endif							/* JANITOR_LEDGER_H */

@@ -21,6 +21,7 @@
 #include "commands/discard.h"
 #include "executor/spi.h"
 #include "jit/jit.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -225,6 +226,36 @@ janitor_session_apply(Jsonb *settings)
 				apply_setting(name, text);
 		}
 	}
+}
+
+static void
+set_locally(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+janitor_as_role(Oid role, const char *search_path, const char *time_zone,
+				void (*function) (void *arg), void *arg)
+{
+	Oid			caller;
+	int			context;
+	int			nest_level;
+
+	GetUserIdAndSecContext(&caller, &context);
+	SetUserIdAndSecContext(role, context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	nest_level = NewGUCNestLevel();
+	set_locally("search_path", search_path ? search_path :
+				"pg_catalog, pg_temp");
+	if (time_zone != NULL)
+		set_locally("timezone", time_zone);
+
+	function(arg);
+
+	AtEOXact_GUC(false, nest_level);
+	SetUserIdAndSecContext(caller, context);
 }
 
 static void

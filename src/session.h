@@ -65,6 +65,21 @@ extern void janitor_session_reset(void);
 /* Applies a job's settings, {"name": "value", ...}; inside a transaction. */
 extern void janitor_session_apply(Jsonb *settings);
 
+/*
+ * Calls function(arg) as another role, in the current transaction, with a
+ * search_path and a time zone (NULL: pg_catalog, pg_temp; the session's own)
+ * and whatever settings it changes undone.  Like a security-restricted
+ * operation of the server: it cannot leave temporary tables, cursors or
+ * settings behind, nor become anybody else.  On error the (sub)transaction's
+ * abort puts everything back.
+ *
+ * For analysing, explaining and running a job's expressions where no worker
+ * of its owner does it: they may call functions of strangers.
+ */
+extern void janitor_as_role(Oid role, const char *search_path,
+							const char *time_zone,
+							void (*function) (void *arg), void *arg);
+
 /* Settings that the scheduler pins after connecting. */
 extern void janitor_session_pin(void);
 

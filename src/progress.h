@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * progress.h
+ *	  How far the runs in progress have come, in shared memory.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_PROGRESS_H
+#define JANITOR_PROGRESS_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+
+/*
+ * One worker's part in a run.  A run has one row for its own worker and one
+ * for each helper.
+ */
+typedef struct JanitorProgress
+{
+	int64		execution_id;
+	int			pid;
+	bool		helper;
+	char		phase[NAMEDATALEN]; /* 'planning', 'deleting', ... */
+	Oid			relation;		/* the leaf in hand; InvalidOid: none */
+	int64		rows;			/* handled so far, by this worker */
+	int64		total;			/* estimated, of all; -1: unknown */
+	double		fraction;		/* of the work, 0 to 1; -1: unknown */
+	TimestampTz since;			/* start of the run */
+	char		waits_for[NAMEDATALEN]; /* '' : it works */
+} JanitorProgress;
+
+/* --- by the worker, for itself; cheap --- */
+
+extern void janitor_progress_phase(const char *phase, Oid relation);
+extern void janitor_progress_rows(int64 rows, int64 total, double fraction);
+
+/* What it pauses for: 'replica lag', 'rate', 'hold', ...; NULL: it goes on. */
+extern void janitor_progress_wait(const char *reason);
+
+/* --- by others --- */
+
+/* Of this database; palloc'd. */
+extern JanitorProgress *janitor_progress_all(int *count);
+
+#endif							/* JANITOR_PROGRESS_H */

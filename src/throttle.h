@@ -1,0 +1,67 @@
+/*-------------------------------------------------------------------------
+ *
+ * throttle.h
+ *	  Pauses between batches: rate, replicas, slots, archiver, latch waits.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_THROTTLE_H
+#define JANITOR_THROTTLE_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+#include "utils/jsonb.h"
+
+/* Why a batch waited, and how long in all: for the result of the run. */
+typedef enum JanitorPause
+{
+	JANITOR_PAUSE_RATE,			/* max_rows_per_second */
+	JANITOR_PAUSE_LAG,			/* a standby is behind */
+	JANITOR_PAUSE_SLOT,			/* a replication slot holds back too much */
+	JANITOR_PAUSE_ARCHIVER,		/* archive_command fails */
+	JANITOR_PAUSE_HOLD,			/* a hold is being placed */
+	JANITOR_PAUSES				/* how many */
+} JanitorPause;
+
+typedef struct JanitorThrottle
+{
+	int			max_rows_per_second;	/* 0: no limit */
+	int64		max_replica_lag;	/* microseconds; 0: no limit */
+	TimestampTz since;
+	int64		rows;			/* since then */
+	int64		paused[JANITOR_PAUSES]; /* microseconds */
+} JanitorThrottle;
+
+extern const char *janitor_pause_name(JanitorPause pause);
+
+extern void janitor_throttle_begin(JanitorThrottle *throttle,
+								   int max_rows_per_second,
+								   int64 max_replica_lag);
+
+/*
+ * Between batches, outside a transaction: accounts for the rows of the last
+ * one and waits as long as the limits ask, on the latch, told by the
+ * scheduler's samples (no polling); shows the reason in job_progress.  Cancels
+ * and timeouts get through.  `deadline`: no longer than that (DT_NOEND).
+ */
+extern void janitor_throttle(JanitorThrottle *throttle, int64 rows,
+							 TimestampTz deadline);
+
+/* Adds {"rate": ms, ...} of what is not 0 to a JSON object in the making. */
+extern void janitor_throttle_report(const JanitorThrottle *throttle,
+									JsonbParseState **state);
+
+/* --- the scheduler's samples, in shared memory --- */
+
+typedef struct JanitorReplicas
+{
+	TimestampTz sampled_at;		/* 0: never */
+	int64		lag;			/* of the slowest standby, microseconds */
+	int64		slot_bytes;		/* held back by the laziest slot */
+	bool		archiver_failing;
+} JanitorReplicas;
+
+#endif							/* JANITOR_THROTTLE_H */
