@@ -201,7 +201,7 @@ CREATE TABLE job_cursor
 	state text NOT NULL DEFAULT 'open',
 	position text,
 	until text,
-	cutoff timestamptz,
+	as_of timestamptz,
 	handled bigint NOT NULL DEFAULT 0,
 	locked bigint NOT NULL DEFAULT 0,
 	worker int NOT NULL DEFAULT 0,
@@ -385,7 +385,7 @@ COMMENT ON COLUMN job_cursor.method IS 'partition (detached or dropped as a whol
 COMMENT ON COLUMN job_cursor.state IS 'open, done, or detached: a partition that is still to be dropped.';
 COMMENT ON COLUMN job_cursor.position IS 'Where the next batch begins. NULL: at the beginning.';
 COMMENT ON COLUMN job_cursor.until IS 'Where the slice ends. NULL: at the end of the table.';
-COMMENT ON COLUMN job_cursor.cutoff IS 'The cutoff of the run: rows older than this are expired.';
+COMMENT ON COLUMN job_cursor.as_of IS 'The instant that the ages of rows count from: the same for all slices of a run, and for the run that continues it.';
 COMMENT ON COLUMN job_cursor.handled IS 'Rows handled by that run.';
 COMMENT ON COLUMN job_cursor.locked IS 'Rows passed over because somebody held them locked.';
 COMMENT ON COLUMN job_cursor.worker IS 'Process id of the worker on it. 0: none.';

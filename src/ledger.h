@@ -209,7 +209,7 @@ enum
 	Anum_cursor_state,
 	Anum_cursor_position,
 	Anum_cursor_until,
-	Anum_cursor_cutoff,
+	Anum_cursor_as_of,
 	Anum_cursor_handled,
 	Anum_cursor_locked,
 	Anum_cursor_worker,
@@ -516,7 +516,7 @@ typedef struct JanitorCursor
 	JanitorCursorState state;
 	char	   *position;		/* where to go on; NULL: at the beginning */
 	char	   *until;			/* where to end; NULL: at the end */
-	TimestampTz cutoff;			/* DT_NOBEGIN: NULL */
+	TimestampTz as_of;			/* what ages count from */
 	int64		handled;		/* rows, committed with them */
 	int64		locked;			/* rows passed over, somebody held them */
 	int			worker;			/* pid of whoever works on it; 0: nobody */

@@ -75,7 +75,7 @@ cursor_from_tuple(JanitorTable *table, HeapTuple tuple, JanitorCursor *cursor)
 					state_names, lengthof(state_names));
 	cursor->position = janitor_row_text(&row, Anum_cursor_position);
 	cursor->until = janitor_row_text(&row, Anum_cursor_until);
-	cursor->cutoff = janitor_row_time(&row, Anum_cursor_cutoff);
+	cursor->as_of = janitor_row_time(&row, Anum_cursor_as_of);
 	cursor->handled = janitor_row_int8(&row, Anum_cursor_handled, 0);
 	cursor->locked = janitor_row_int8(&row, Anum_cursor_locked, 0);
 	cursor->worker = janitor_row_int4(&row, Anum_cursor_worker);
@@ -100,7 +100,7 @@ row_from_cursor(JanitorCursor *cursor, JanitorRow *row)
 	janitor_row_set_text(row, Anum_cursor_state, state_names[cursor->state]);
 	janitor_row_set_text(row, Anum_cursor_position, cursor->position);
 	janitor_row_set_text(row, Anum_cursor_until, cursor->until);
-	janitor_row_set_time(row, Anum_cursor_cutoff, cursor->cutoff);
+	janitor_row_set_time(row, Anum_cursor_as_of, cursor->as_of);
 	janitor_row_set(row, Anum_cursor_handled, Int64GetDatum(cursor->handled));
 	janitor_row_set(row, Anum_cursor_locked, Int64GetDatum(cursor->locked));
 	janitor_row_set(row, Anum_cursor_worker, Int32GetDatum(cursor->worker));
