@@ -35,6 +35,7 @@
 #include "utils/timestamp.h"
 
 #include "draft.h"
+#include "object.h"
 #include "settings.h"
 
 #define CONFLICT_RETRIES 3
@@ -117,50 +118,23 @@ count_failure(JanitorExecution *execution, void *arg)
 	}
 }
 
-static void
-push_pair(JsonbParseState **state, const char *key, const char *text)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, key);
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
-static void
-push_number(JsonbParseState **state, const char *key, int64 number)
-{
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = unconstify(char *, key);
-	value.val.string.len = strlen(key);
-	pushJsonbValue(state, WJB_KEY, &value);
-	value.type = jbvNumeric;
-	value.val.numeric = int64_to_numeric(number);
-	pushJsonbValue(state, WJB_VALUE, &value);
-}
-
 /* The arguments of the job that is told of a failure. */
 static Jsonb *
 failure_args(const JanitorExecution *execution, const JanitorOutcome *outcome)
 {
-	JsonbParseState *state = NULL;
+	JanitorObject object;
 	int			failures = 0;
 
 	janitor_execution_scan(execution->job_name, count_failure, &failures);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_pair(&state, "job_name", execution->job_name);
-	push_number(&state, "execution_id", execution->id);
-	push_pair(&state, "status", janitor_status_name(outcome->status));
-	push_pair(&state, "sqlstate", outcome->sqlstate ?
-			  unpack_sql_state(outcome->sqlstate) : "");
-	push_number(&state, "consecutive_failures", failures);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	janitor_object_begin(&object);
+	janitor_object_text(&object, "job_name", execution->job_name);
+	janitor_object_number(&object, "execution_id", execution->id);
+	janitor_object_text(&object, "status",
+						janitor_status_name(outcome->status));
+	janitor_object_text(&object, "sqlstate", outcome->sqlstate ?
+						unpack_sql_state(outcome->sqlstate) : "");
+	janitor_object_number(&object, "consecutive_failures", failures);
+	return janitor_object_end(&object);
 }
 
 static void

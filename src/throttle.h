@@ -13,7 +13,6 @@
 #include "compat.h"
 
 #include "datatype/timestamp.h"
-#include "utils/jsonb.h"
 
 /* Why a batch waited, and how long in all: for the result of the run. */
 typedef enum JanitorPause
@@ -49,10 +48,6 @@ extern void janitor_throttle_begin(JanitorThrottle *throttle,
  */
 extern void janitor_throttle(JanitorThrottle *throttle, int64 rows,
 							 TimestampTz deadline);
-
-/* Adds {"rate": ms, ...} of what is not 0 to a JSON object in the making. */
-extern void janitor_throttle_report(const JanitorThrottle *throttle,
-									JsonbParseState **state);
 
 /* --- the scheduler's samples, in shared memory --- */
 
