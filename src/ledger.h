@@ -221,6 +221,7 @@ enum
 {
 	Anum_hold_id = 1,
 	Anum_hold_relation,
+	Anum_hold_relation_oid,
 	Anum_hold_predicate,
 	Anum_hold_reason,
 	Anum_hold_until,
@@ -558,19 +559,26 @@ typedef struct JanitorHold
 {
 	int64		id;
 	char	   *relation;		/* qualified and quoted */
+	Oid			relation_oid;	/* what that was when the hold was placed */
 	char	   *predicate;		/* over the row r; NULL: every row */
 	char	   *reason;
 	TimestampTz until;			/* DT_NOEND: until released */
 	char	   *placed_by;
 	TimestampTz placed_at;
-	bool		released;
+	char	   *released_by;	/* NULL: nobody yet */
+	TimestampTz released_at;	/* DT_NOBEGIN: likewise */
 } JanitorHold;
 
+/* Allots the id, which it returns, and the time. */
 extern int64 janitor_hold_insert(JanitorHold *hold);
 extern bool janitor_hold_find(int64 id, JanitorHold *hold);
 
-/* Marks it released by the current user; false: it was already. */
-extern bool janitor_hold_release(int64 id, const char *released_by);
+/*
+ * Marks it released; false: it was already, or there is none.  *hold is what
+ * it is then.
+ */
+extern bool janitor_hold_release(int64 id, const char *released_by,
+								 JanitorHold *hold);
 
 /*
  * Calls `each` for every hold in force (not released, not past its end), in

@@ -16,21 +16,21 @@
 #include "utils/timestamp.h"
 
 void
-janitor_object_begin(JanitorObject * object)
+janitor_object_begin(JanitorObject *object)
 {
 	object->state = NULL;
 	pushJsonbValue(&object->state, WJB_BEGIN_OBJECT, NULL);
 }
 
 Jsonb *
-janitor_object_end(JanitorObject * object)
+janitor_object_end(JanitorObject *object)
 {
 	return JsonbValueToJsonb(pushJsonbValue(&object->state, WJB_END_OBJECT,
 											NULL));
 }
 
 static void
-push_string(JanitorObject * object, JsonbIteratorToken token, const char *text)
+push_string(JanitorObject *object, JsonbIteratorToken token, const char *text)
 {
 	JsonbValue	value;
 
@@ -41,7 +41,7 @@ push_string(JanitorObject * object, JsonbIteratorToken token, const char *text)
 }
 
 void
-janitor_object_text(JanitorObject * object, const char *key, const char *value)
+janitor_object_text(JanitorObject *object, const char *key, const char *value)
 {
 	if (value == NULL)
 		return;
@@ -50,7 +50,7 @@ janitor_object_text(JanitorObject * object, const char *key, const char *value)
 }
 
 void
-janitor_object_number(JanitorObject * object, const char *key, int64 number)
+janitor_object_number(JanitorObject *object, const char *key, int64 number)
 {
 	JsonbValue	value;
 
@@ -61,7 +61,7 @@ janitor_object_number(JanitorObject * object, const char *key, int64 number)
 }
 
 void
-janitor_object_bool(JanitorObject * object, const char *key, bool boolean)
+janitor_object_bool(JanitorObject *object, const char *key, bool boolean)
 {
 	JsonbValue	value;
 
@@ -72,7 +72,7 @@ janitor_object_bool(JanitorObject * object, const char *key, bool boolean)
 }
 
 void
-janitor_object_time(JanitorObject * object, const char *key, TimestampTz value)
+janitor_object_time(JanitorObject *object, const char *key, TimestampTz value)
 {
 	if (!TIMESTAMP_IS_NOBEGIN(value))
 		janitor_object_text(object, key,
@@ -80,33 +80,33 @@ janitor_object_time(JanitorObject * object, const char *key, TimestampTz value)
 }
 
 void
-janitor_object_open(JanitorObject * object, const char *key)
+janitor_object_open(JanitorObject *object, const char *key)
 {
 	push_string(object, WJB_KEY, key);
 	pushJsonbValue(&object->state, WJB_BEGIN_OBJECT, NULL);
 }
 
 void
-janitor_object_close(JanitorObject * object)
+janitor_object_close(JanitorObject *object)
 {
 	pushJsonbValue(&object->state, WJB_END_OBJECT, NULL);
 }
 
 void
-janitor_array_open(JanitorObject * object, const char *key)
+janitor_array_open(JanitorObject *object, const char *key)
 {
 	push_string(object, WJB_KEY, key);
 	pushJsonbValue(&object->state, WJB_BEGIN_ARRAY, NULL);
 }
 
 void
-janitor_array_close(JanitorObject * object)
+janitor_array_close(JanitorObject *object)
 {
 	pushJsonbValue(&object->state, WJB_END_ARRAY, NULL);
 }
 
 void
-janitor_object_element(JanitorObject * object)
+janitor_object_element(JanitorObject *object)
 {
 	pushJsonbValue(&object->state, WJB_BEGIN_OBJECT, NULL);
 }
