@@ -540,6 +540,20 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 REVOKE ALL ON FUNCTION job_running FROM PUBLIC;
 COMMENT ON FUNCTION job_running IS 'Runs in progress of roles that the caller is a member of. pid is NULL while a run waits for its worker.';
 
+CREATE FUNCTION job_progress_rows()
+RETURNS TABLE (execution_id bigint, pid int, phase text, relation oid,
+			   rows_done bigint, estimated_total bigint, rate float8,
+			   time_left interval, pause text, helper boolean)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+REVOKE ALL ON FUNCTION job_progress_rows FROM PUBLIC;
+COMMENT ON FUNCTION job_progress_rows IS 'How far the runs in progress of roles that the caller is a member of have come: what job_progress is built on.';
+
+CREATE FUNCTION job_heavy_room()
+RETURNS int
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_heavy_room FROM PUBLIC;
+COMMENT ON FUNCTION job_heavy_room IS 'How many more runs of kind retention or items may start in the cluster now.';
+
 CREATE FUNCTION job_owner_problem(owner text, owner_oid oid)
 RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
@@ -643,6 +657,8 @@ CREATE VIEW job_status WITH (security_barrier) AS
 				   WHEN f.paused THEN 'paused'
 				   WHEN f.started > 0 THEN 'running'
 				   WHEN f.running > 0 THEN 'waiting_for_worker'
+				   WHEN f.due < f.clock AND f.kind IN ('retention', 'items')
+						AND job_heavy_room() = 0 THEN 'waiting_for_worker'
 				   WHEN f.due < f.clock - interval '60 seconds' THEN 'overdue'
 				   WHEN f.due < f.clock - interval '2 seconds' THEN 'late'
 				   WHEN NOT f.enabled THEN 'disabled'
@@ -660,7 +676,9 @@ CREATE VIEW job_status WITH (security_barrier) AS
 										 ' until ' || j.paused_until, ': ' || j.paused_reason, j.name)
 			   WHEN 'disabled' THEN format('SELECT job_enable(%L);', j.name)
 			   WHEN 'running' THEN format('since %s; SELECT job_cancel(%L); ends it', j.running_since, j.name)
-			   WHEN 'waiting_for_worker' THEN format('all workers are busy; SELECT * FROM job_why(%L);', j.name)
+			   WHEN 'waiting_for_worker' THEN format('all workers%s are busy; SELECT * FROM job_why(%L);',
+													 CASE WHEN j.kind IN ('retention', 'items')
+														  THEN ' for runs of its kind' ELSE '' END, j.name)
 			   WHEN 'overdue' THEN format('due since %s; SELECT * FROM job_why(%L);', j.due, j.name)
 			   WHEN 'late' THEN format('due since %s; SELECT * FROM job_why(%L);', j.due, j.name)
 			   WHEN 'failing' THEN format('%s in a row%s; SELECT * FROM job_logs(%L);',
@@ -694,8 +712,37 @@ COMMENT ON COLUMN job_status.overdue IS 'Is a run due for more than 60 seconds t
 COMMENT ON COLUMN job_status.owner IS 'Role that the job runs as.';
 COMMENT ON COLUMN job_status.tags IS 'Tags of the job.';
 
-REVOKE ALL ON TABLE job_runs, job_waiting, job_status FROM PUBLIC;
-GRANT SELECT ON TABLE job_runs, job_waiting, job_status TO PUBLIC;
+CREATE VIEW job_progress WITH (security_barrier) AS
+	SELECT p.execution_id, e.job_name, p.pid, p.phase,
+		   (SELECT format('%I.%I', n.nspname, c.relname)
+			FROM pg_catalog.pg_class c
+			JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.oid = p.relation) AS relation,
+		   p.rows_done, p.estimated_total, p.rate, p.time_left,
+		   coalesce(p.pause, (SELECT a.wait_event_type || ': ' || a.wait_event
+							  FROM pg_catalog.pg_stat_activity a
+							  WHERE a.pid = p.pid)) AS waits_for,
+		   CASE WHEN p.pid IS NOT NULL
+				THEN nullif(pg_catalog.pg_blocking_pids(p.pid), '{}')
+		   END AS blocked_by,
+		   p.helper
+	FROM job_progress_rows() p JOIN job_execution e ON e.id = p.execution_id;
+COMMENT ON VIEW job_progress IS 'Runs in progress of the jobs of all roles that the current user is a member of: one row per run, and one for each worker that helps with it.';
+COMMENT ON COLUMN job_progress.execution_id IS 'The run, as in job_execution.';
+COMMENT ON COLUMN job_progress.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_progress.pid IS 'Process of the worker. NULL: the run waits for one, or its worker has ended.';
+COMMENT ON COLUMN job_progress.phase IS 'What the worker does: running, waiting for a worker, ending (the worker is gone, its end is about to be recorded), or a phase of its kind.';
+COMMENT ON COLUMN job_progress.relation IS 'Table or partition in hand, qualified. NULL: none.';
+COMMENT ON COLUMN job_progress.rows_done IS 'Rows handled so far, by this worker.';
+COMMENT ON COLUMN job_progress.estimated_total IS 'Rows that all workers of the run will have handled. NULL: unknown.';
+COMMENT ON COLUMN job_progress.rate IS 'Rows per second since the worker began.';
+COMMENT ON COLUMN job_progress.time_left IS 'How long the run will go on at this rate. NULL: unknown; for helpers always.';
+COMMENT ON COLUMN job_progress.waits_for IS 'What it pauses for (rate, replica lag, replication slot, archiver, hold), or the wait event of its process. NULL: it works, or its process cannot be seen.';
+COMMENT ON COLUMN job_progress.blocked_by IS 'Processes whose locks it waits for. NULL: none.';
+COMMENT ON COLUMN job_progress.helper IS 'Does the worker help with the run of another one?';
+
+REVOKE ALL ON TABLE job_runs, job_waiting, job_status, job_progress FROM PUBLIC;
+GRANT SELECT ON TABLE job_runs, job_waiting, job_status, job_progress TO PUBLIC;
 
 CREATE FUNCTION job_logs(job_name text DEFAULT NULL,
 						 max_rows int DEFAULT 100,
@@ -784,7 +831,7 @@ COMMENT ON FUNCTION job_revoke IS 'Takes back what job_grant() gave with that ca
  * only inside a run, to the role that the job runs as, which needs no other
  * right on anything here.
  */
-GRANT EXECUTE ON FUNCTION job_running(), job_owner_problem(text, oid) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_running(), job_progress_rows(), job_heavy_room(), job_owner_problem(text, oid) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_scheduled_for(), job_now(), job_report(bigint, jsonb) TO PUBLIC;
 
 /* A word to whoever has not preloaded the library. */

@@ -302,16 +302,12 @@ check_capacity(ReturnSetInfo *result, const JanitorJob *job)
 	int			n;
 	JanitorRunInfo *runs = janitor_runs(&n);
 	uint64		hash = janitor_job_hash(job->name);
+	JanitorCapacity capacity;
 	int			running = 0;
-	int			busy = 0;
 
 	for (int i = 0; i < n; i++)
-	{
-		if (runs[i].execution_id == 0)
-			continue;
-		busy += runs[i].pid != 0;
-		running += runs[i].job_hash == hash;
-	}
+		running += runs[i].execution_id != 0 && runs[i].job_hash == hash;
+	janitor_capacity(&capacity);
 	put_check(result, "running",
 			  job->max_running == 0 || running < job->max_running,
 			  job->max_running == 0 ? psprintf("%d runs in progress", running) :
@@ -323,10 +319,15 @@ check_capacity(ReturnSetInfo *result, const JanitorJob *job)
 			  janitor_shortage() ? "no background worker process is free" :
 			  "background worker processes were to be had",
 			  "Increase max_worker_processes and restart the server.");
-	put_check(result, "workers", busy < janitor_max_workers,
-			  psprintf("%d of %d workers are busy in this database", busy,
-					   janitor_max_workers),
+	put_check(result, "workers", capacity.busy < janitor_max_workers,
+			  psprintf("%d of %d workers are busy in this database",
+					   capacity.busy, janitor_max_workers),
 			  "Raise pg_janitor.max_workers.");
+	if (janitor_job_is_heavy(job))
+		put_check(result, "heavy", capacity.heavy < capacity.heavy_limit,
+				  psprintf("%d of at most %d workers in the cluster are at runs of its kind",
+						   capacity.heavy, capacity.heavy_limit),
+				  "It starts when one of them ends; or raise pg_janitor.max_workers.");
 }
 
 /* job_why(job_name text) returns table (check_name, ok, detail, hint) */

@@ -16,6 +16,9 @@
  * frees it, when it had no run) and wakes the scheduler.  On a crash of any
  * backend all of this starts afresh.
  *
+ * A worker with nothing to do may help another one with its run; helper.c
+ * says when, and heavy.c how many workers long runs may hold at all.
+ *
  * max_workers bounds the slots in use over all databases.  A scheduler that
  * finds no place asks for one (janitor_slot_want): an idle worker of another
  * owner leaves at once, else a busy one of somebody who has several leaves
@@ -64,6 +67,26 @@ janitor_wake_my_scheduler(void)
 		janitor_wake_database(database);
 }
 
+void
+janitor_tell_of_death(Oid oid)
+{
+	JanitorDatabase *database = janitor_database_entry(oid, false);
+
+	if (database == NULL)
+		return;
+	database->generation++;
+	database->next_due = DT_NOBEGIN;
+	janitor_wake_database(database);
+}
+
+/* Has the slot a run of its own? */
+static bool
+has_run(const JanitorSlot *slot)
+{
+	return slot->state != JANITOR_SLOT_FREE && slot->execution_id != 0 &&
+		!slot->helper;
+}
+
 /* --- the ring; the lock is held --- */
 
 void
@@ -107,7 +130,8 @@ count_slot(const JanitorSlot *slot, TimestampTz now, JanitorCrew *crew)
 			break;
 		case JANITOR_SLOT_RUNNING:
 			crew->running++;
-			if (!slot->retire && slot->since > now - RUN_AHEAD_USECS)
+			if (!slot->retire && !slot->heavy &&
+				slot->since > now - RUN_AHEAD_USECS)
 				crew->brisk++;
 			break;
 		default:
@@ -155,8 +179,8 @@ janitor_job_running(uint64 job_hash)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (slot->state != JANITOR_SLOT_FREE && slot->execution_id != 0 &&
-			slot->database == MyDatabaseId && slot->job_hash == job_hash)
+		if (has_run(slot) && slot->database == MyDatabaseId &&
+			slot->job_hash == job_hash)
 			count++;
 	}
 	for (int i = 0; i < janitor_shared->ready_count; i++)
@@ -240,15 +264,35 @@ janitor_slots_in_use(void)
 	return used;
 }
 
-/* Makes a slot free again and tells whoever waits for a place. */
+void
+janitor_slot_clear(JanitorSlot *slot)
+{
+	bool		heavy = slot->heavy;
+
+	if (slot->helper)
+	{
+		slot->helped = slot->leaving ? 0 : slot->execution_id;
+		janitor_helper_moved(slot);
+	}
+	slot->execution_id = 0;
+	slot->job_hash = 0;
+	slot->heavy = slot->helper = slot->leaving = false;
+	slot->helpers_wanted = 0;
+	slot->end = JANITOR_END_NONE;
+	slot->end_execution = 0;
+	slot->end_signals = 0;
+	slot->end_by = InvalidOid;
+	MemSet(&slot->progress, 0, sizeof(JanitorProgress));
+	if (heavy)
+		janitor_heavy_ended();
+}
+
 void
 janitor_slot_free(JanitorSlot *slot)
 {
+	janitor_slot_clear(slot);
 	slot->state = JANITOR_SLOT_FREE;
 	slot->worker.pid = 0;
-	slot->execution_id = 0;
-	slot->end = JANITOR_END_NONE;
-	slot->end_execution = 0;
 
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
 	{
@@ -256,9 +300,10 @@ janitor_slot_free(JanitorSlot *slot)
 
 		if (!OidIsValid(database->oid))
 			break;
-		if (database->wants_worker)
+		if (database->wants_worker || database->wants_more)
 			janitor_wake_database(database);
 	}
+	janitor_offer_help();
 }
 
 int
@@ -377,7 +422,8 @@ has_company(const JanitorSlot *slot)
 
 /*
  * A worker that can be spared for (database, owner): an idle one with nothing
- * coming first, then one of a crew of several; NULL if there is none.  One
+ * coming first, then a helper, then one of a crew of several; NULL if there is
+ * none.  One
  * that is leaving already counts as found.  Each has its turn first: else
  * more demand than places would be spent on starting processes.
  */
@@ -385,6 +431,7 @@ static JanitorSlot *
 spare_worker(Oid database, Oid owner, bool only_idle)
 {
 	JanitorSlot *idle = NULL;
+	JanitorSlot *helper = NULL;
 	JanitorSlot *busy = NULL;
 	TimestampTz turn_over = GetCurrentTimestamp() - JANITOR_TURN;
 
@@ -402,11 +449,13 @@ spare_worker(Oid database, Oid owner, bool only_idle)
 		if (slot->state == JANITOR_SLOT_IDLE && slot->since < turn_over &&
 			janitor_ring_count(slot->database, slot->owner) == 0)
 			idle = slot;
-		if (slot->state == JANITOR_SLOT_RUNNING && !only_idle &&
-			has_company(slot))
+		if (slot->state == JANITOR_SLOT_RUNNING && slot->helper)
+			helper = slot;
+		else if (slot->state == JANITOR_SLOT_RUNNING && !only_idle &&
+				 has_company(slot))
 			busy = slot;
 	}
-	return idle ? idle : busy;
+	return idle ? idle : helper ? helper : busy;
 }
 
 void
@@ -417,7 +466,9 @@ janitor_slot_want(Oid owner, bool only_idle)
 
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
-	if (!only_idle)
+	if (only_idle)
+		database->wants_more = true;
+	else
 	{
 		/* whoever asked first is first, until he has one */
 		if (!database->wants_worker ||
@@ -439,6 +490,22 @@ janitor_slot_want_nothing(void)
 {
 	janitor_lock(LW_EXCLUSIVE);
 	janitor_my_database()->wants_worker = false;
+	janitor_unlock();
+}
+
+/* Nor one more: whatever it lacked may be used to help. */
+void
+janitor_slot_want_no_more(void)
+{
+	JanitorDatabase *database;
+
+	janitor_lock(LW_EXCLUSIVE);
+	database = janitor_my_database();
+	if (database->wants_more)
+	{
+		database->wants_more = false;
+		janitor_offer_help();
+	}
 	janitor_unlock();
 }
 
@@ -469,34 +536,55 @@ find_idle(const JanitorClaim *claims, int count, JanitorProcess *idle)
 	return found;
 }
 
-/* Latches are set when the lock is free: the woken take it first thing. */
+static void
+push_one(const JanitorClaim *claim, TimestampTz now)
+{
+	JanitorReady *ready = &janitor_shared->ready[janitor_shared->ready_count++];
+
+	ready->execution_id = claim->execution_id;
+	ready->job_hash = claim->job_hash;
+	ready->database = MyDatabaseId;
+	ready->owner = claim->owner;
+	ready->since = now;
+	ready->end = JANITOR_END_NONE;
+	ready->heavy = claim->heavy;
+}
+
+/*
+ * Latches are set when the lock is free: the woken take it first thing.  What
+ * has no room keeps its order as well.
+ */
 int
-janitor_ring_push(const JanitorClaim *claims, int count)
+janitor_ring_push(JanitorClaim *claims, int count)
 {
 	JanitorProcess idle[JANITOR_RING_SIZE];
+	JanitorClaim *left = palloc(count * sizeof(JanitorClaim) + 1);
 	TimestampTz now = GetCurrentTimestamp();
+	int			heavy_room;
 	int			idle_count;
+	int			taken = 0;
 
 	janitor_lock(LW_EXCLUSIVE);
-	count = Min(count, JANITOR_RING_SIZE - janitor_shared->ready_count);
+	heavy_room = janitor_heavy_room();
 	for (int i = 0; i < count; i++)
 	{
-		JanitorReady *ready =
-		&janitor_shared->ready[janitor_shared->ready_count++];
-
-		ready->execution_id = claims[i].execution_id;
-		ready->job_hash = claims[i].job_hash;
-		ready->database = MyDatabaseId;
-		ready->owner = claims[i].owner;
-		ready->since = now;
-		ready->end = JANITOR_END_NONE;
+		if (janitor_shared->ready_count < JANITOR_RING_SIZE &&
+			(!claims[i].heavy || heavy_room-- > 0))
+		{
+			push_one(&claims[i], now);
+			claims[taken++] = claims[i];
+		}
+		else
+			left[i - taken] = claims[i];
 	}
-	idle_count = find_idle(claims, count, idle);
+	idle_count = find_idle(claims, taken, idle);
 	janitor_unlock();
 
 	for (int i = 0; i < idle_count; i++)
 		janitor_wake_process(&idle[i]);
-	return count;
+	memcpy(claims + taken, left, (count - taken) * sizeof(JanitorClaim));
+	pfree(left);
+	return taken;
 }
 
 int
@@ -514,6 +602,7 @@ int
 janitor_ring_take_back(TimestampTz before, JanitorClaim *claims, int size)
 {
 	int			taken = 0;
+	bool		heavy = false;
 
 	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < janitor_shared->ready_count && taken < size;)
@@ -526,12 +615,16 @@ janitor_ring_take_back(TimestampTz before, JanitorClaim *claims, int size)
 			claims[taken].job_hash = ready->job_hash;
 			claims[taken].owner = ready->owner;
 			claims[taken].end = ready->end;
+			claims[taken].heavy = ready->heavy;
+			heavy = heavy || ready->heavy;
 			taken++;
 			janitor_ring_remove(i);
 		}
 		else
 			i++;
 	}
+	if (heavy)
+		janitor_heavy_ended();
 	janitor_unlock();
 	return taken;
 }
@@ -567,7 +660,8 @@ janitor_next_death(JanitorDeath *death)
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
 		if (slot->state == JANITOR_SLOT_DEAD &&
-			slot->database == MyDatabaseId)
+			slot->database == MyDatabaseId &&
+			!janitor_has_helpers(slot->database, slot->execution_id))
 		{
 			death->slot = i;
 			death->owner = slot->owner;
@@ -592,28 +686,60 @@ janitor_slot_bury(int place)
 	ConditionVariableBroadcast(&janitor_shared->run_ended);
 }
 
+void
+janitor_forget_dead(void)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_DEAD &&
+			slot->database == MyDatabaseId)
+			janitor_slot_free(slot);
+	}
+	janitor_unlock();
+	ConditionVariableBroadcast(&janitor_shared->run_ended);
+}
+
+/* Does the worker wait for the scheduler's word on its SIGTERM? */
+static bool
+waits_for_word(const JanitorSlot *slot)
+{
+	return slot->state == JANITOR_SLOT_RUNNING &&
+		slot->database == MyDatabaseId && slot->term_requested &&
+		slot->end == JANITOR_END_NONE;
+}
+
 int
-janitor_terminated(int64 *execution_ids, int size)
+janitor_terminated(int *slots, int size)
 {
 	int			count = 0;
 
 	janitor_lock(LW_SHARED);
 	for (int i = 0; i < janitor_shared->slot_count && count < size; i++)
 	{
-		const JanitorSlot *slot = &janitor_shared->slots[i];
-
-		if (slot->state == JANITOR_SLOT_RUNNING &&
-			slot->database == MyDatabaseId && slot->term_requested &&
-			slot->end == JANITOR_END_NONE)
-			execution_ids[count++] = slot->execution_id;
+		if (waits_for_word(&janitor_shared->slots[i]))
+			slots[count++] = i;
 	}
 	janitor_unlock();
 	return count;
 }
 
-/* Writes who ends the run, then signals; the lock is held exclusively. */
-static void
-end_slot(JanitorSlot *slot, JanitorEnd why, int signal_number)
+void
+janitor_terminate_slot(int place)
+{
+	JanitorSlot *slot = &janitor_shared->slots[place];
+
+	janitor_lock(LW_EXCLUSIVE);
+	if (waits_for_word(slot))
+		janitor_end_slot(slot, JANITOR_END_TERMINATE, SIGTERM);
+	janitor_unlock();
+}
+
+/* The lock is held exclusively. */
+void
+janitor_end_slot(JanitorSlot *slot, JanitorEnd why, int signal_number)
 {
 	/* the first to ask is the one the record names */
 	if (slot->end == JANITOR_END_NONE)
@@ -628,16 +754,15 @@ end_slot(JanitorSlot *slot, JanitorEnd why, int signal_number)
 	janitor_wake_my_scheduler();	/* it repeats the signal if need be */
 }
 
-static JanitorSlot *
-slot_of_run(int64 execution_id)
+JanitorSlot *
+janitor_slot_of_run(Oid database, int64 execution_id)
 {
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (slot->state == JANITOR_SLOT_RUNNING &&
-			slot->database == MyDatabaseId &&
-			slot->execution_id == execution_id)
+		if (slot->state == JANITOR_SLOT_RUNNING && !slot->helper &&
+			slot->database == database && slot->execution_id == execution_id)
 			return slot;
 	}
 	return NULL;
@@ -652,12 +777,13 @@ janitor_run_end(int64 execution_id, JanitorEnd why)
 	if (janitor_shared == NULL)
 		return false;
 	janitor_lock(LW_EXCLUSIVE);
-	slot = slot_of_run(execution_id);
+	slot = janitor_slot_of_run(MyDatabaseId, execution_id);
 	if (slot)
 	{
 		if (why == JANITOR_END_CANCEL && slot->end == JANITOR_END_NONE)
 			slot->end_by = GetSessionUserId();
-		end_slot(slot, why, SIGINT);
+		janitor_end_slot(slot, why, SIGINT);
+		janitor_end_helpers(MyDatabaseId, execution_id, why);
 		found = true;
 	}
 	for (int i = 0; i < janitor_shared->ready_count && !found; i++)
@@ -676,18 +802,6 @@ janitor_run_end(int64 execution_id, JanitorEnd why)
 }
 
 void
-janitor_terminate_run(int64 execution_id)
-{
-	JanitorSlot *slot;
-
-	janitor_lock(LW_EXCLUSIVE);
-	slot = slot_of_run(execution_id);
-	if (slot)
-		end_slot(slot, JANITOR_END_TERMINATE, SIGTERM);
-	janitor_unlock();
-}
-
-void
 janitor_end_all(JanitorEnd why)
 {
 	janitor_lock(LW_EXCLUSIVE);
@@ -697,7 +811,7 @@ janitor_end_all(JanitorEnd why)
 
 		if (slot->state == JANITOR_SLOT_RUNNING &&
 			slot->database == MyDatabaseId)
-			end_slot(slot, why, SIGINT);
+			janitor_end_slot(slot, why, SIGINT);
 	}
 	janitor_unlock();
 }
@@ -773,7 +887,7 @@ janitor_end_deferred(void)
 
 		if (slot->state == JANITOR_SLOT_RUNNING &&
 			slot->database == MyDatabaseId && slot->term_requested)
-			end_slot(slot, JANITOR_END_TERMINATE, SIGTERM);
+			janitor_end_slot(slot, JANITOR_END_TERMINATE, SIGTERM);
 	}
 }
 
@@ -856,7 +970,8 @@ janitor_runs(int *count)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (slot->database != MyDatabaseId || slot->worker.pid == 0)
+		if (slot->database != MyDatabaseId || slot->helper ||
+			(slot->worker.pid == 0 && slot->state != JANITOR_SLOT_DEAD))
 			continue;
 		runs[n].execution_id = slot->execution_id;
 		runs[n].job_hash = slot->job_hash;

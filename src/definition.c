@@ -200,6 +200,13 @@ janitor_job_is_non_atomic(const JanitorJob *job)
 		janitor_command_is_non_atomic(job->command);
 }
 
+bool
+janitor_job_is_heavy(const JanitorJob *job)
+{
+	return job->kind == JANITOR_KIND_RETENTION ||
+		job->kind == JANITOR_KIND_ITEMS;
+}
+
 /* --- who may see a job, who may act on it --- */
 
 /* Does that role still go by that name? */

@@ -72,6 +72,9 @@ typedef struct JanitorJob
  */
 extern bool janitor_job_is_non_atomic(const JanitorJob *job);
 
+/* Does a run of it go through whole tables?  See heavy.c. */
+extern bool janitor_job_is_heavy(const JanitorJob *job);
+
 /* Loads the newest version of a job; NULL if there is none. */
 extern JanitorJob *janitor_job_load(const char *job_name);
 

@@ -454,11 +454,12 @@ put_back(void)
 }
 
 /*
- * After the commit.  Another database's scheduler may have filled the ring in
- * the meantime: what has no room goes back into the queue.
+ * After the commit.  Another database's scheduler may have filled the ring, or
+ * the room for heavy runs, in the meantime: what has no room goes back into
+ * the queue.
  */
 static void
-hand_over(const JanitorRound *round)
+hand_over(JanitorRound *round)
 {
 	int			taken = janitor_ring_push(round->claim, round->claims);
 
@@ -498,7 +499,8 @@ begin_round(JanitorRound *round, JanitorLook *result)
 
 /*
  * The backlog is announced before anything is looked at and recalled at the
- * end: a run that ends in between may be what an entry waits for.
+ * end: a run that ends in between may be what an entry waits for.  So is that
+ * heavy runs are waited for.
  */
 void
 janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
@@ -507,6 +509,7 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 	JanitorRound *round = palloc0(sizeof(JanitorRound));
 
 	janitor_scheduler_set_backlog(true);
+	round->heavy_room = janitor_heavy_announce();
 	begin_round(round, result);
 	janitor_check_recruits();
 	if (everything)
@@ -530,6 +533,7 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 	janitor_commit(!flush_claims());
 
 	hand_over(round);
+	janitor_heavy_recall(round->heavy_wanted);
 	janitor_recruit(round);
 	if (homeless_count > 0)
 	{

@@ -53,6 +53,8 @@ typedef struct JanitorRound
 	List	   *staffs;			/* of JanitorStaff */
 	TimestampTz off_since;		/* switched off from here to there */
 	TimestampTz off_until;
+	int			heavy_room;		/* heavy runs that may still be claimed */
+	bool		heavy_wanted;	/* an entry waits for nothing else */
 	int			claim_limit;
 	int			claims;
 	JanitorClaim claim[CLAIM_LIMIT];
@@ -64,6 +66,7 @@ typedef struct JanitorService
 	JanitorRound *round;
 	JanitorNotedJob *noted;
 	JanitorJob *job;
+	bool		heavy;			/* the job's runs are */
 	JanitorStaff *staff;
 	int			running;
 	bool		blocked;		/* it has due entries left */

@@ -21,7 +21,9 @@
 typedef struct JanitorProgress
 {
 	int64		execution_id;
-	int			pid;
+	Oid			owner;
+	int			pid;			/* 0: it waits for a worker, or its worker
+								 * died */
 	bool		helper;
 	char		phase[NAMEDATALEN]; /* 'planning', 'deleting', ... */
 	Oid			relation;		/* the leaf in hand; InvalidOid: none */
@@ -32,7 +34,9 @@ typedef struct JanitorProgress
 	char		waits_for[NAMEDATALEN]; /* '' : it works */
 } JanitorProgress;
 
-/* --- by the worker, for itself; cheap --- */
+/*
+ * --- by the worker, for itself; cheap.  In other processes they do nothing ---
+ */
 
 extern void janitor_progress_phase(const char *phase, Oid relation);
 extern void janitor_progress_rows(int64 rows, int64 total, double fraction);
@@ -41,6 +45,9 @@ extern void janitor_progress_rows(int64 rows, int64 total, double fraction);
 extern void janitor_progress_wait(const char *reason);
 
 /* --- by others --- */
+
+/* What a run begins with. */
+extern void janitor_progress_start(JanitorProgress *progress);
 
 /* Of this database; palloc'd. */
 extern JanitorProgress *janitor_progress_all(int *count);

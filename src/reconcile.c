@@ -133,15 +133,6 @@ janitor_bury_dead(void)
 	return error;
 }
 
-void
-janitor_forget_dead(void)
-{
-	JanitorDeath death = {.slot = -1};
-
-	while (janitor_next_death(&death))
-		janitor_slot_bury(death.slot);
-}
-
 /* --- after a start of the server --- */
 
 typedef struct OpenRuns

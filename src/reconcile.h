@@ -29,7 +29,4 @@ extern void janitor_reconcile(bool at_start, bool loaded);
  */
 extern JanitorError *janitor_bury_dead(void);
 
-/* The same where there is no table left to record anything in. */
-extern void janitor_forget_dead(void);
-
 #endif							/* JANITOR_RECONCILE_H */

@@ -12,6 +12,9 @@
  * A role whose workers die before they can serve (they cannot connect) is
  * left alone for 1 to 60 s, doubled each time.
  *
+ * When nobody lacks a worker, and places can be spared, there are more for
+ * runs that would like to be helped.
+ *
  * Memory: the lists here live in TopMemoryContext.
  *
  * Copyright (c) 2026, pg_janitor contributors
@@ -147,24 +150,13 @@ note_shortage(void)
 				 errhint("Increase max_worker_processes and restart the server. Due jobs wait; it is tried again every second.")));
 }
 
-/*
- * One more worker for the role.  false: there is no place or no process;
- * *retry is when to try again.
- */
+/* A process for a reserved place, or the place is free again. */
 static bool
-start_worker(Oid owner, bool only_idle, int64 *retry)
+register_worker(int slot, uint32 serial)
 {
 	MemoryContext old;
 	StartingWorker *starting;
-	uint32		serial;
-	int			slot = janitor_slot_reserve(owner, &serial);
 
-	if (slot < 0)
-	{
-		janitor_slot_want(owner, only_idle);
-		*retry = NO_PLACE_RETRY;
-		return false;
-	}
 	old = MemoryContextSwitchTo(TopMemoryContext);
 	starting = palloc0(sizeof(StartingWorker));
 	starting->slot = slot;
@@ -178,6 +170,27 @@ start_worker(Oid owner, bool only_idle, int64 *retry)
 		return true;
 	pfree(starting);
 	janitor_slot_cancel(slot, serial);
+	return false;
+}
+
+/*
+ * One more worker for the role.  false: there is no place or no process;
+ * *retry is when to try again.
+ */
+static bool
+start_worker(Oid owner, bool only_idle, int64 *retry)
+{
+	uint32		serial;
+	int			slot = janitor_slot_reserve(owner, &serial);
+
+	if (slot < 0)
+	{
+		janitor_slot_want(owner, only_idle);
+		*retry = NO_PLACE_RETRY;
+		return false;
+	}
+	if (register_worker(slot, serial))
+		return true;
 	note_shortage();
 	*retry = NO_PROCESS_RETRY;
 	return false;
@@ -245,6 +258,26 @@ recruit_for(JanitorRound *round, JanitorStaff *staff, int number,
 	return true;
 }
 
+/* Nothing waits for them: what cannot be started now is not needed. */
+static void
+recruit_helpers(JanitorRound *round)
+{
+	Oid			owner;
+
+	while (OidIsValid(owner = janitor_helper_to_recruit()))
+	{
+		TimestampTz until;
+		uint32		serial;
+		int			slot;
+
+		if (owner_is_failed(owner, round->now, &until))
+			return;
+		slot = janitor_slot_reserve(owner, &serial);
+		if (slot < 0 || !register_worker(slot, serial))
+			return;
+	}
+}
+
 /*
  * First a worker for each role that has none: no backlog of one role may
  * keep another from being served at all.  More for those that have, only when
@@ -273,4 +306,6 @@ janitor_recruit(JanitorRound *round)
 			!recruit_for(round, staff, staff->wanted, true))
 			return;
 	}
+	janitor_slot_want_no_more();
+	recruit_helpers(round);
 }

@@ -331,6 +331,12 @@ record_failure(Work *work, const JanitorError *error)
 	janitor_log_outcome(&work->execution, &outcome);
 }
 
+/* The statements of an SQL job are nothing to be shared. */
+void
+janitor_run_help(int64 execution_id)
+{
+}
+
 void
 janitor_run_execution(int64 execution_id)
 {
@@ -345,6 +351,8 @@ janitor_run_execution(int64 execution_id)
 
 	error = janitor_attempt(execute, work);
 	janitor_current_run = NULL;
+	if (error)
+		janitor_helpers_dismiss(true);
 	if (error && work->execution.job_name != NULL)
 		record_failure(work, error);
 	else if (error)

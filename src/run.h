@@ -48,6 +48,13 @@ extern JanitorRun *janitor_current_run;
  */
 extern void janitor_run_execution(int64 execution_id);
 
+/*
+ * Helps with a run that another worker carries out, until there is nothing
+ * left to do or janitor_helper_should_leave().  It ends quietly: what becomes
+ * of the run is told by its own worker.
+ */
+extern void janitor_run_help(int64 execution_id);
+
 /* Registers the timers of runs; once per worker, after connecting. */
 extern void janitor_run_init(void);
 

@@ -201,8 +201,11 @@ wind_up(void)
 	(void) janitor_attempt(take_back_all, NULL);
 	for (;;)
 	{
+		/* in this order: whoever dies in between is buried next time */
+		int			alive = janitor_runs_alive();
+
 		(void) janitor_bury_dead();
-		if (janitor_runs_alive() == 0)
+		if (alive == 0)
 			return;
 		if (!ended && GetCurrentTimestamp() >= deadline)
 		{
@@ -220,13 +223,13 @@ wind_up(void)
 static void
 end_terminated_runs(void)
 {
-	int64		ids[64];
-	int			count = janitor_terminated(ids, lengthof(ids));
+	int			slots[64];
+	int			count = janitor_terminated(slots, lengthof(slots));
 
 	if (count == 0 || server_is_stopping())
 		return;
 	for (int i = 0; i < count; i++)
-		janitor_terminate_run(ids[i]);
+		janitor_terminate_slot(slots[i]);
 }
 
 /* --- one cycle --- */

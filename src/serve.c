@@ -39,13 +39,20 @@ has_room(const JanitorService *service)
 {
 	const JanitorRound *round = service->round;
 
-	return service->staff->room > 0 && round->claims < round->claim_limit;
+	return service->staff->room > 0 && round->claims < round->claim_limit &&
+		(!service->heavy || round->heavy_room > 0);
 }
 
 static void
 want_worker(JanitorService *service)
 {
 	service->blocked = true;
+	if (service->heavy && service->round->heavy_room <= 0)
+	{
+		/* a worker would be of no use; we are told when others end */
+		service->round->heavy_wanted = true;
+		return;
+	}
 	if (service->staff->room > 0)
 	{
 		/* no more than so many claims in one look: in the next, then */
@@ -108,6 +115,9 @@ claim(JanitorService *service, const JanitorEntry *entry)
 	claimed->execution_id = copy.execution_id;
 	claimed->job_hash = service->noted->hash;
 	claimed->owner = service->staff->owner;
+	claimed->heavy = service->heavy;
+	if (service->heavy)
+		round->heavy_room--;
 	service->staff->room--;
 	service->running++;
 	janitor_history_count(service->noted->name);
@@ -515,6 +525,7 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 	noted->look_at = DT_NOBEGIN;
 	if (has_problem(round, noted, service.job))
 		return true;
+	service.heavy = janitor_job_is_heavy(service.job);
 	service.staff = janitor_find_staff(round, service.job->owner_oid);
 	service.running = janitor_job_running(noted->hash);
 

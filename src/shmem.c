@@ -720,6 +720,24 @@ janitor_scheduler_alive(Oid oid)
 
 /* --- the scheduler --- */
 
+/* A scheduler that goes wants nothing any more; nobody stands back for it. */
+static void
+forget_wants(JanitorDatabase *database)
+{
+	bool		wanted = database->wants_more || database->wants_worker ||
+	database->wants_heavy;
+
+	database->scheduler.pid = 0;
+	database->wants_worker = database->wants_more = false;
+	database->told_of_heavy = database->wants_heavy = false;
+	database->backlog = false;
+	if (wanted)
+	{
+		janitor_heavy_ended();
+		janitor_offer_help();
+	}
+}
+
 /*
  * Whatever ended it, the database is due for another look, unless it has
  * published when the next one is.
@@ -733,8 +751,7 @@ scheduler_exit(int code, Datum arg)
 	database = janitor_my_database();
 	if (database && database->scheduler.pid == MyProcPid)
 	{
-		database->scheduler.pid = 0;
-		database->wants_worker = database->backlog = false;
+		forget_wants(database);
 		database->next_due = DT_NOBEGIN;
 		database->everything = true;
 		janitor_end_deferred();
@@ -804,8 +821,7 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
 	database = janitor_my_database();
 	if (database->generation == generation)
 	{
-		database->scheduler.pid = 0;
-		database->wants_worker = database->backlog = false;
+		forget_wants(database);
 		database->next_due = next_due;
 		if (disabled && !database->disabled)
 			database->disabled_since = GetCurrentTimestamp();

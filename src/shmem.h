@@ -89,21 +89,33 @@ typedef struct JanitorRunInfo
 	uint64		job_hash;
 	Oid			database;
 	Oid			owner;
-	int			pid;			/* 0: claimed, no worker has taken it yet */
+	int			pid;			/* 0: no worker has taken it yet, or its
+								 * worker died */
 	TimestampTz started_at;
 } JanitorRunInfo;
 
 /*
  * Copies what runs in this database, worker by worker, then what is claimed
- * and waits in the ring; palloc'd.
+ * and waits in the ring; palloc'd.  A run whose worker died is there until its
+ * end is recorded.  Helpers are not.
  */
 extern JanitorRunInfo *janitor_runs(int *count);
 
 /*
- * Asks the worker that runs this execution to end it.  false: no worker runs
- * it (any more).  Never reaches another run of the same worker.
+ * Asks the worker that runs this execution, and its helpers, to end it.
+ * false: no worker runs it (any more).  Never reaches another run of the same
+ * workers.
  */
 extern bool janitor_run_end(int64 execution_id, JanitorEnd why);
+
+/* How much of what there is is in use. */
+typedef struct JanitorCapacity
+{
+	int			busy;			/* workers of this database that have work */
+	int			heavy;			/* heavy runs and helpers, in all databases */
+	int			heavy_limit;
+} JanitorCapacity;
+extern void janitor_capacity(JanitorCapacity *capacity);
 
 /* Runs were ended otherwise than by their worker. */
 extern void janitor_runs_have_ended(void);
@@ -190,6 +202,14 @@ extern bool janitor_take_daily_round(void);
 /* Entries are due that could not be started: workers tell us of each end. */
 extern void janitor_scheduler_set_backlog(bool backlog);
 
+/*
+ * Heavy runs (heavy.c).  Announced: how many more there is room for; from now
+ * on the end of one anywhere wakes this scheduler.  Recalled at the end of the
+ * look, saying whether any entry waits for nothing but this room.
+ */
+extern int	janitor_heavy_announce(void);
+extern void janitor_heavy_recall(bool waiting);
+
 /* Workers of one owner, and how many runs the ring may hold ahead of them. */
 typedef struct JanitorCrew
 {
@@ -214,6 +234,13 @@ extern void janitor_slots_forget_stale(void);
 /* Asks for a place: some other worker of ours or another's will give way. */
 extern void janitor_slot_want(Oid owner, bool only_idle);
 extern void janitor_slot_want_nothing(void);
+extern void janitor_slot_want_no_more(void);
+
+/*
+ * The owner of a run that would like more helpers than its owner's idle and
+ * coming workers, while a place for one more can be spared; else InvalidOid.
+ */
+extern Oid	janitor_helper_to_recruit(void);
 
 /* Is the worker that was to start in this slot still on its way? */
 extern bool janitor_slot_starting(int slot, uint32 serial);
@@ -225,10 +252,14 @@ typedef struct JanitorClaim
 	uint64		job_hash;
 	Oid			owner;
 	JanitorEnd	end;			/* asked for before it was begun */
+	bool		heavy;			/* counts among the heavy runs */
 } JanitorClaim;
 
-/* Hands them over; returns how many the ring had room for. */
-extern int	janitor_ring_push(const JanitorClaim *claims, int count);
+/*
+ * Hands them over.  Returns how many there was room for, in the ring and among
+ * the heavy runs; those are moved to the front, the others to the end.
+ */
+extern int	janitor_ring_push(JanitorClaim *claims, int count);
 extern int	janitor_ring_free(void);
 
 /* Takes back claimed runs that waited since before the given time. */
@@ -252,12 +283,23 @@ typedef struct JanitorDeath
 	JanitorEnd	end;			/* who asked for it */
 } JanitorDeath;
 
-/* The next after death->slot; begin with -1. */
+/*
+ * The next after death->slot; begin with -1.  Not a run that a helper is still
+ * at.
+ */
 extern bool janitor_next_death(JanitorDeath *death);
 extern void janitor_slot_bury(int slot);
 
-/* Slots whose worker was sent SIGTERM; returns how many runs go on. */
-extern int	janitor_terminated(int64 *execution_ids, int size);
+/* All of them at once, where there is no table left to record them in. */
+extern void janitor_forget_dead(void);
+
+/* Slots whose worker was sent SIGTERM with a run, and waits for our word. */
+extern int	janitor_terminated(int *slots, int size);
+
+/* The word: it ends. */
+extern void janitor_terminate_slot(int slot);
+
+/* Helpers count in both. */
 extern int	janitor_runs_in_progress(void);
 
 /* Only those that a live worker is at. */
@@ -270,7 +312,6 @@ extern void janitor_end_all(JanitorEnd why);
  * this again; DT_NOEND: no run has been asked.
  */
 extern TimestampTz janitor_repeat_ends(void);
-extern void janitor_terminate_run(int64 execution_id);
 extern void janitor_retire_all(void);
 extern void janitor_retire_everybody(void);
 
@@ -286,6 +327,7 @@ extern void janitor_worker_ready(void);
 typedef enum JanitorTake
 {
 	JANITOR_TAKE_RUN,			/* *execution_id is ours now */
+	JANITOR_TAKE_HELP,			/* we are to help that execution */
 	JANITOR_TAKE_NOTHING,		/* wait for the latch */
 	JANITOR_TAKE_LEAVE			/* this worker is wanted elsewhere */
 } JanitorTake;
@@ -294,7 +336,7 @@ extern JanitorTake janitor_worker_take(int64 *execution_id);
 /* With nothing to do for long: false if a run has become ready meanwhile. */
 extern bool janitor_worker_try_leave(void);
 
-/* The run has ended and is recorded. */
+/* The run has ended and is recorded; or we help it no more. */
 extern void janitor_worker_done(void);
 
 /* Who asked for the end of our present run. */
@@ -304,6 +346,47 @@ extern void janitor_worker_set_end(JanitorEnd why);
 
 /* From the SIGTERM handler of a worker; no lock is taken. */
 extern bool janitor_worker_term_requested(void);
+
+/* --- helpers (helper.c); by the worker that has the run --- */
+
+/*
+ * So many helpers would be welcome from now on; 0: none any more, and those
+ * who are there leave when their batch is done.  A worker that helped and
+ * found nothing to do comes back only after another call.
+ */
+extern void janitor_helpers_want(int count);
+
+/* How many there are now, those included that are about to leave. */
+extern int	janitor_helpers_here(void);
+
+/*
+ * Sleeps until their number changes or anything else happens to this process,
+ * at most so long (-1: no limit).  Test what you wait for, then call this.
+ */
+extern void janitor_helpers_wait(long timeout_ms);
+
+/*
+ * Wants no more helpers and waits until none is left, so that all they did is
+ * committed or rolled back; `at_once`: cancels their batches.  To be called
+ * before the end of a run is recorded, whatever the end.  Outside a
+ * transaction.
+ */
+extern void janitor_helpers_dismiss(bool at_once);
+
+/* Is that a worker that runs or helps the execution that we run or help? */
+extern bool janitor_worker_lives(int pid);
+
+/* How many workers are at the execution that we run or help; at least 1. */
+extern int	janitor_workers_here(void);
+
+/* --- by a helper --- */
+
+/*
+ * Between batches: the run is over or wants no (so many) helpers, somebody
+ * waits for a worker or its place, or we were asked to end.  Once true, always
+ * true.
+ */
+extern bool janitor_helper_should_leave(void);
 
 /*
  * Run by anybody: idle processes of ours in that database leave, and stay

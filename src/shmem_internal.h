@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_internal.h
- *	  Layout of the shared memory; for shmem.c, crew.c and slot.c.
+ *	  Layout of the shared memory; for shmem.c, crew.c, slot.c,
+ *	  heavy.c, helper.c and progress.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -18,6 +19,8 @@
 
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
+
+#include "progress.h"
 
 /*
  * A process others wake.  proc_number indexes the array of all processes and
@@ -52,6 +55,10 @@ typedef struct JanitorDatabase
 	TimestampTz leave_until;	/* the database is wanted free of us */
 	bool		wants_worker;	/* cannot get a place for ... */
 	Oid			wanted_owner;
+	bool		wants_more;		/* ... or for another one of an owner who has
+								 * some */
+	bool		told_of_heavy;	/* wakes when heavy work ends anywhere */
+	bool		wants_heavy;	/* entries wait for nothing else */
 	TimestampTz starved_until;	/* its scheduler can start no worker */
 	int64		short_run;		/* moving average of a run, microseconds */
 	JanitorProcess scheduler;
@@ -89,6 +96,19 @@ typedef struct JanitorSlot
 	TimestampTz connected_at;	/* its turn lasts from here */
 	bool		served;			/* got as far as IDLE once */
 	bool		retire;			/* leaves when it has nothing in hand */
+	bool		heavy;			/* counts among the heavy runs */
+
+	/* helper.c */
+	bool		helper;			/* execution_id is another worker's run */
+	bool		leaving;		/* ... and it was told to leave it */
+	int			helpers_wanted; /* by the worker that has the run */
+	uint32		call;			/* counts its calls for help; a helper's: the
+								 * one that it followed */
+	int64		helped;			/* the run that it helped last, and had
+								 * nothing more to do for */
+
+	/* what is known elsewhere is filled in when it is copied */
+	JanitorProgress progress;
 
 	/*
 	 * Who asked for the end of which run.  Written under the lock, before the
@@ -113,6 +133,7 @@ typedef struct JanitorReady
 	Oid			owner;
 	TimestampTz since;
 	JanitorEnd	end;			/* cancelled before it was begun */
+	bool		heavy;
 } JanitorReady;
 
 typedef struct JanitorShared
@@ -142,6 +163,22 @@ extern void janitor_unlock(void);
 extern bool janitor_slot_is_of(const JanitorSlot *slot, Oid database,
 							   Oid owner);
 
+/* This process's own slot; NULL: it is no worker. */
+extern JanitorSlot *janitor_my_slot(void);
+
+/* The live worker that has this run of this database; or NULL. */
+extern JanitorSlot *janitor_slot_of_run(Oid database, int64 execution_id);
+
+/* Writes who ends the run, then signals. */
+extern void janitor_end_slot(JanitorSlot *slot, JanitorEnd why,
+							 int signal_number);
+
+/*
+ * A run is left without its worker: where no scheduler is alive, one is to
+ * come and record its end.
+ */
+extern void janitor_tell_of_death(Oid database);
+
 /* Has the owner any worker, or one on its way? */
 extern bool janitor_has_worker(Oid database, Oid owner);
 
@@ -155,11 +192,44 @@ extern int	janitor_slots_in_use(void);
 /* Makes a slot free again and tells whoever waits for a place. */
 extern void janitor_slot_free(JanitorSlot *slot);
 
+/* Nothing is in hand any more; tells whoever waits for that. */
+extern void janitor_slot_clear(JanitorSlot *slot);
+
+/* --- heavy.c --- */
+
+extern int	janitor_heavy_room(void);
+
+/* Does the scheduler of any database wait for nothing but this room? */
+extern bool janitor_heavy_wanted(void);
+
+/* Heavy work has ended: whoever waits for the room is told. */
+extern void janitor_heavy_ended(void);
+
+/* --- helper.c --- */
+
+/* Has a helper of this run not left yet? */
+extern bool janitor_has_helpers(Oid database, int64 execution_id);
+
+/* A run that this idle worker is to help; or NULL. */
+extern JanitorSlot *janitor_run_to_help(const JanitorSlot *slot);
+
+/* Something has become free: whoever could help is told. */
+extern void janitor_offer_help(void);
+
+/* A helper begins or leaves: its run's worker is told. */
+extern void janitor_helper_moved(const JanitorSlot *helper);
+
+/* Its worker is gone, or its end was asked for. */
+extern void janitor_end_helpers(Oid database, int64 execution_id,
+								JanitorEnd why);
+
 /* What is left of a database that is gone; false: a worker is still there. */
 extern bool janitor_forget_crews(Oid database);
 
 /* Ends the workers whose SIGTERM waits for the scheduler's word. */
 extern void janitor_end_deferred(void);
+
+/* --- crew.c --- */
 extern void janitor_retire_idle(void);
 
 /* InvalidOid: of all owners. */

@@ -24,34 +24,44 @@
 /* This process's slot, if it is a worker. */
 static JanitorSlot *my_slot = NULL;
 
+JanitorSlot *
+janitor_my_slot(void)
+{
+	return my_slot;
+}
+
+/* The lock is held. */
+static void
+leave_dead_slot(void)
+{
+	my_slot->state = JANITOR_SLOT_DEAD;
+	my_slot->helpers_wanted = 0;
+	if (my_slot->execution_id != 0)
+		janitor_end_helpers(my_slot->database, my_slot->execution_id,
+							JANITOR_END_TERMINATE);
+	janitor_tell_of_death(my_slot->database);
+}
+
 /*
- * PG_CATCH does not run for FATAL, this does.  A worker that had a run in
- * hand, or that never could serve, leaves a dead slot for the scheduler.
+ * PG_CATCH does not run for FATAL, this does.  A worker that had a run of its
+ * own in hand, or that never could serve, leaves a dead slot for the scheduler.
  */
 static void
 worker_exit(int code, Datum arg)
 {
+	JanitorDatabase *database;
+
 	janitor_lock(LW_EXCLUSIVE);
 	my_slot->worker.pid = 0;
-	if (my_slot->execution_id != 0 || (!my_slot->served && !my_slot->retire))
-		my_slot->state = JANITOR_SLOT_DEAD;
+	if ((my_slot->execution_id != 0 && !my_slot->helper) ||
+		(!my_slot->served && !my_slot->retire))
+		leave_dead_slot();
 	else
-		janitor_slot_free(my_slot);
-	if (OidIsValid(my_slot->database))
 	{
-		JanitorDatabase *database =
-		janitor_database_entry(my_slot->database, false);
-
+		janitor_slot_free(my_slot);
+		database = janitor_database_entry(my_slot->database, false);
 		if (database)
-		{
-			/* where no scheduler is alive, one is to come and close it */
-			if (my_slot->state == JANITOR_SLOT_DEAD)
-			{
-				database->generation++;
-				database->next_due = DT_NOBEGIN;
-			}
 			janitor_wake_database(database);
-		}
 	}
 	janitor_unlock();
 	my_slot = NULL;
@@ -110,6 +120,33 @@ wanted_elsewhere(void)
 	return janitor_others_want(my_slot->database, my_slot->owner);
 }
 
+/* Nothing may be left of the one before; the lock is held. */
+static void
+begin(int64 execution_id, uint64 job_hash, bool heavy)
+{
+	my_slot->execution_id = execution_id;
+	my_slot->job_hash = job_hash;
+	my_slot->heavy = heavy;
+	my_slot->state = JANITOR_SLOT_RUNNING;
+	my_slot->since = GetCurrentTimestamp();
+	janitor_progress_start(&my_slot->progress);
+}
+
+static JanitorTake
+take_help(int64 *execution_id)
+{
+	JanitorSlot *leader = janitor_run_to_help(my_slot);
+
+	if (leader == NULL)
+		return JANITOR_TAKE_NOTHING;
+	*execution_id = leader->execution_id;
+	begin(leader->execution_id, leader->job_hash, true);
+	my_slot->helper = true;
+	my_slot->call = leader->call;
+	janitor_wake_process(&leader->worker);
+	return JANITOR_TAKE_HELP;
+}
+
 static JanitorTake
 take_locked(int64 *execution_id)
 {
@@ -126,17 +163,14 @@ take_locked(int64 *execution_id)
 			ready->owner != my_slot->owner)
 			continue;
 		*execution_id = ready->execution_id;
-		my_slot->execution_id = ready->execution_id;
-		my_slot->job_hash = ready->job_hash;
+		begin(ready->execution_id, ready->job_hash, ready->heavy);
 		my_slot->end = ready->end;
 		my_slot->end_execution =
 			ready->end != JANITOR_END_NONE ? ready->execution_id : 0;
-		my_slot->state = JANITOR_SLOT_RUNNING;
-		my_slot->since = GetCurrentTimestamp();
 		janitor_ring_remove(i);
 		return JANITOR_TAKE_RUN;
 	}
-	return JANITOR_TAKE_NOTHING;
+	return take_help(execution_id);
 }
 
 JanitorTake
@@ -173,24 +207,25 @@ janitor_worker_done(void)
 	JanitorDatabase *database;
 	JanitorProcess woken = {0, 0};
 	int64		took = GetCurrentTimestamp() - my_slot->since;
+	bool		heavy = my_slot->heavy;
+	int			ready;
 
 	janitor_lock(LW_EXCLUSIVE);
 	database = janitor_my_database();
+	ready = janitor_ring_count(my_slot->database, my_slot->owner);
+	janitor_slot_clear(my_slot);
 	my_slot->state = JANITOR_SLOT_IDLE;
 	my_slot->since += took;
-	my_slot->execution_id = 0;
-	my_slot->end = JANITOR_END_NONE;
-	my_slot->end_execution = 0;
-	my_slot->end_signals = 0;
-	my_slot->end_by = InvalidOid;
 	if (database)
 	{
-		database->short_run = (database->short_run * 7 +
-							   Min(Max(took, 0), USECS_PER_SEC)) / 8;
-		if (database->backlog &&
-			janitor_ring_count(my_slot->database, my_slot->owner) <= RING_LOW)
+		if (!heavy)
+			database->short_run = (database->short_run * 7 +
+								   Min(Max(took, 0), USECS_PER_SEC)) / 8;
+		if (database->backlog && ready <= RING_LOW)
 			woken = *janitor_who_serves(database);
 	}
+	if (ready == 0)
+		janitor_offer_help();	/* it stays idle, or helps itself */
 	janitor_unlock();
 	janitor_wake_process(&woken);
 	ConditionVariableBroadcast(&janitor_shared->run_ended);

@@ -58,11 +58,15 @@ terminate_handler(SIGNAL_ARGS)
 	errno = save_errno;
 }
 
+/* Either a run of its own, or what another worker's leaves to helpers. */
 static void
-carry_out(int64 execution_id)
+carry_out(int64 execution_id, bool helping)
 {
 	run_in_progress = true;
-	janitor_run_execution(execution_id);
+	if (helping)
+		janitor_run_help(execution_id);
+	else
+		janitor_run_execution(execution_id);
 	run_in_progress = false;
 
 	/* a cancel that came too late is not for the next run */
@@ -126,7 +130,10 @@ janitor_worker_main(Datum argument)
 		switch (janitor_worker_take(&execution_id))
 		{
 			case JANITOR_TAKE_RUN:
-				carry_out(execution_id);
+				carry_out(execution_id, false);
+				break;
+			case JANITOR_TAKE_HELP:
+				carry_out(execution_id, true);
 				break;
 			case JANITOR_TAKE_NOTHING:
 				if (!wait_for_work() && janitor_worker_try_leave())
