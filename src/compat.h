@@ -24,6 +24,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/slot.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "tcop/pquery.h"
@@ -92,6 +93,17 @@ janitor_portal_run(Portal portal, long count, bool top_level,
 #else
 	return PortalRun(portal, count, top_level, true, dest, altdest,
 					 completion);
+#endif
+}
+
+/* Does the slot still hold back anything?  Under its mutex.  Deletable at 16. */
+static inline bool
+janitor_slot_is_valid(const ReplicationSlot *slot)
+{
+#if PG_VERSION_NUM >= 160000
+	return slot->data.invalidated == RS_INVAL_NONE;
+#else
+	return XLogRecPtrIsInvalid(slot->data.invalidated_at);
 #endif
 }
 

@@ -283,6 +283,7 @@ janitor_slot_clear(JanitorSlot *slot)
 	slot->end_signals = 0;
 	slot->end_by = InvalidOid;
 	MemSet(&slot->progress, 0, sizeof(JanitorProgress));
+	slot->asks_replicas = slot->awaits_replicas = false;
 	if (heavy)
 		janitor_heavy_ended();
 }

@@ -433,6 +433,8 @@ janitor_helper_should_leave(void)
 	JanitorSlot *mine = janitor_my_slot();
 	bool		leaves;
 
+	if (!mine->helper)
+		return false;
 	janitor_lock(LW_EXCLUSIVE);
 	leaves = mine->leaving = must_leave(mine);
 	janitor_unlock();

@@ -44,6 +44,7 @@
 #include "history.h"
 #include "ledger.h"
 #include "reconcile.h"
+#include "replicas.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -452,9 +453,18 @@ sleep_until(Scheduler *scheduler)
 	if (scheduler->last_activity + idle_limit() > now)
 		until = Min(until, scheduler->last_activity + idle_limit());
 	until = Min(until, janitor_repeat_ends());
+	until = Min(until, janitor_replicas_due());
 	if (janitor_ring_oldest(&oldest))
 		until = Min(until, Max(oldest, now) + LOOK_AT_RING);
 	return until;
+}
+
+/* For runs that pause while standbys are behind. */
+static void
+sample_if_due(void)
+{
+	if (janitor_replicas_due() <= GetCurrentTimestamp())
+		janitor_replicas_sample();
 }
 
 /* In want of processes it makes room for others that is not needed. */
@@ -570,9 +580,12 @@ janitor_scheduler_main(Datum argument)
 		if (!janitor_enabled)
 		{
 			stand_by(&scheduler);
-			wait_for_latch(janitor_repeat_ends());
+			sample_if_due();
+			wait_for_latch(Min(janitor_repeat_ends(),
+							   janitor_replicas_due()));
 			continue;
 		}
+		sample_if_due();
 		cycle(&scheduler);
 		if (may_leave(&scheduler) &&
 			janitor_scheduler_leave(scheduler.generation, scheduler.look_at,

@@ -384,7 +384,7 @@ extern int	janitor_workers_here(void);
 /*
  * Between batches: the run is over or wants no (so many) helpers, somebody
  * waits for a worker or its place, or we were asked to end.  Once true, always
- * true.
+ * true.  Never for the worker whose run it is.
  */
 extern bool janitor_helper_should_leave(void);
 

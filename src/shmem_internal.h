@@ -2,7 +2,7 @@
  *
  * shmem_internal.h
  *	  Layout of the shared memory; for shmem.c, crew.c, slot.c,
- *	  heavy.c, helper.c and progress.c.
+ *	  heavy.c, helper.c, progress.c and replicas.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -21,6 +21,7 @@
 #include "storage/lwlock.h"
 
 #include "progress.h"
+#include "replicas.h"
 
 /*
  * A process others wake.  proc_number indexes the array of all processes and
@@ -110,6 +111,10 @@ typedef struct JanitorSlot
 	/* what is known elsewhere is filled in when it is copied */
 	JanitorProgress progress;
 
+	/* replicas.c */
+	bool		asks_replicas;	/* its run needs samples */
+	bool		awaits_replicas;	/* to be woken by the next one */
+
 	/*
 	 * Who asked for the end of which run.  Written under the lock, before the
 	 * signal is sent; read by the worker's signal handler without it.
@@ -136,6 +141,15 @@ typedef struct JanitorReady
 	bool		heavy;
 } JanitorReady;
 
+/* How far the log had been written when. */
+typedef struct JanitorLogNote
+{
+	TimestampTz at;
+	XLogRecPtr	flushed;
+} JanitorLogNote;
+
+#define JANITOR_LOG_NOTES 256
+
 typedef struct JanitorShared
 {
 	LWLock	   *lock;
@@ -146,6 +160,9 @@ typedef struct JanitorShared
 	TimestampTz shortage_until; /* processes are short until then */
 	TimestampTz started_at;		/* fixed at start */
 	ConditionVariable run_ended;	/* has a lock of its own */
+	JanitorReplicas replicas;	/* the newest sample */
+	int			log_note_count;
+	JanitorLogNote log_notes[JANITOR_LOG_NOTES];	/* oldest first */
 	int			slot_count;		/* fixed at start */
 	int			ready_count;
 	JanitorReady ready[JANITOR_RING_SIZE];	/* oldest first */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * throttle.h
- *	  Pauses between batches: rate, replicas, slots, archiver, latch waits.
+ *	  Pauses between batches: rate, replicas, slots, archiver.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -29,13 +29,17 @@ typedef struct JanitorThrottle
 {
 	int			max_rows_per_second;	/* 0: no limit */
 	int64		max_replica_lag;	/* microseconds; 0: no limit */
-	TimestampTz since;
-	int64		rows;			/* since then */
+	TimestampTz begun;
+	TimestampTz paid_until;		/* the rows so far take until then */
 	int64		paused[JANITOR_PAUSES]; /* microseconds */
 } JanitorThrottle;
 
 extern const char *janitor_pause_name(JanitorPause pause);
 
+/*
+ * In a worker, at the beginning of a rule.  max_replica_lag also turns on the
+ * pauses for slots and the archiver.
+ */
 extern void janitor_throttle_begin(JanitorThrottle *throttle,
 								   int max_rows_per_second,
 								   int64 max_replica_lag);
@@ -43,20 +47,11 @@ extern void janitor_throttle_begin(JanitorThrottle *throttle,
 /*
  * Between batches, outside a transaction: accounts for the rows of the last
  * one and waits as long as the limits ask, on the latch, told by the
- * scheduler's samples (no polling); shows the reason in job_progress.  Cancels
- * and timeouts get through.  `deadline`: no longer than that (DT_NOEND).
+ * scheduler's samples; shows the reason in job_progress.  Cancels and timeouts
+ * get through; a helper that should leave waits no longer.  `deadline`: no
+ * longer than that (DT_NOEND).
  */
 extern void janitor_throttle(JanitorThrottle *throttle, int64 rows,
 							 TimestampTz deadline);
-
-/* --- the scheduler's samples, in shared memory --- */
-
-typedef struct JanitorReplicas
-{
-	TimestampTz sampled_at;		/* 0: never */
-	int64		lag;			/* of the slowest standby, microseconds */
-	int64		slot_bytes;		/* held back by the laziest slot */
-	bool		archiver_failing;
-} JanitorReplicas;
 
 #endif							/* JANITOR_THROTTLE_H */
