@@ -432,6 +432,109 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION job_schedule FROM PUBLIC;
 COMMENT ON FUNCTION job_schedule IS 'Creates or replaces a job that runs SQL statements, and returns its next run. The arguments are the columns of job_definition; options takes the same by key. Called again under an existing name, schedule, command and options become exactly what the call says, enabled and owner stay unless given, and nothing different writes nothing.';
 
+CREATE FUNCTION job_schedule_retention(job_name text,
+									   schedule text,
+									   relation text,
+									   time_column text DEFAULT NULL,
+									   keep interval DEFAULT NULL,
+									   action text DEFAULT 'delete',
+									   time_unit text DEFAULT NULL,
+									   time_format text DEFAULT NULL,
+									   keep_expression text DEFAULT NULL,
+									   tier_column text DEFAULT NULL,
+									   tiers jsonb DEFAULT NULL,
+									   keep_last int DEFAULT NULL,
+									   keep_per text[] DEFAULT NULL,
+									   expired_when text DEFAULT NULL,
+									   filter text DEFAULT NULL,
+									   set text DEFAULT NULL,
+									   done_when text DEFAULT NULL,
+									   archive_to text DEFAULT NULL,
+									   short_keep boolean DEFAULT false,
+									   stop_on_failure boolean DEFAULT false,
+									   batch_rows int DEFAULT NULL,
+									   rows_per_run bigint DEFAULT NULL,
+									   max_rows_per_second int DEFAULT NULL,
+									   parallel int DEFAULT 1,
+									   max_replica_lag interval DEFAULT NULL,
+									   vacuum boolean DEFAULT false,
+									   partitions text DEFAULT 'detach',
+									   drop_after interval DEFAULT '24 hours',
+									   abort_above_rows bigint DEFAULT NULL,
+									   abort_above_fraction double precision DEFAULT NULL,
+									   description text DEFAULT NULL,
+									   tags text[] DEFAULT NULL,
+									   time_zone text DEFAULT 'UTC',
+									   args jsonb DEFAULT '{}',
+									   settings jsonb DEFAULT '{}',
+									   owner text DEFAULT NULL,
+									   enabled boolean DEFAULT NULL,
+									   run_on_start boolean DEFAULT false,
+									   run_after text DEFAULT NULL,
+									   on_failure text DEFAULT NULL,
+									   catch_up text DEFAULT 'once',
+									   catch_up_within interval DEFAULT NULL,
+									   max_running int DEFAULT 1,
+									   overlap text DEFAULT 'skip',
+									   timeout interval DEFAULT NULL,
+									   stop_after interval DEFAULT NULL,
+									   max_attempts int DEFAULT NULL,
+									   retry_delay interval DEFAULT '10 seconds',
+									   retry_max_delay interval DEFAULT '1 hour',
+									   jitter interval DEFAULT '0',
+									   priority int DEFAULT 0,
+									   keep_history interval DEFAULT '90 days',
+									   keep_runs int DEFAULT 10000,
+									   options jsonb DEFAULT NULL)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_schedule_retention FROM PUBLIC;
+COMMENT ON FUNCTION job_schedule_retention IS 'Creates or replaces a retention job with its rule main, and returns its next run. The arguments are the columns of job_rule and job_definition; options takes the same by key. Called again under an existing name, the options of the job and of the rule main become exactly what the call says, other rules stay, and nothing different writes nothing. A notice says which rows it would handle now.';
+
+CREATE FUNCTION job_set_rule(job_name text,
+							 rule text,
+							 relation text,
+							 time_column text DEFAULT NULL,
+							 keep interval DEFAULT NULL,
+							 action text DEFAULT 'delete',
+							 time_unit text DEFAULT NULL,
+							 time_format text DEFAULT NULL,
+							 keep_expression text DEFAULT NULL,
+							 tier_column text DEFAULT NULL,
+							 tiers jsonb DEFAULT NULL,
+							 keep_last int DEFAULT NULL,
+							 keep_per text[] DEFAULT NULL,
+							 expired_when text DEFAULT NULL,
+							 filter text DEFAULT NULL,
+							 set text DEFAULT NULL,
+							 done_when text DEFAULT NULL,
+							 archive_to text DEFAULT NULL,
+							 short_keep boolean DEFAULT false,
+							 stop_on_failure boolean DEFAULT false,
+							 batch_rows int DEFAULT NULL,
+							 rows_per_run bigint DEFAULT NULL,
+							 max_rows_per_second int DEFAULT NULL,
+							 parallel int DEFAULT 1,
+							 max_replica_lag interval DEFAULT NULL,
+							 vacuum boolean DEFAULT false,
+							 partitions text DEFAULT 'detach',
+							 drop_after interval DEFAULT '24 hours',
+							 abort_above_rows bigint DEFAULT NULL,
+							 abort_above_fraction double precision DEFAULT NULL,
+							 match text DEFAULT NULL,
+							 options jsonb DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_set_rule FROM PUBLIC;
+COMMENT ON FUNCTION job_set_rule IS 'Creates or replaces a rule of a retention job. The arguments are the columns of job_rule; options takes the same by key. Nothing different writes nothing.';
+
+CREATE FUNCTION job_drop_rule(job_name text,
+							  rule text)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_drop_rule FROM PUBLIC;
+COMMENT ON FUNCTION job_drop_rule IS 'Drops a rule of a job that has others.';
+
 CREATE FUNCTION job_alter(job_name text, changes jsonb)
 RETURNS timestamptz
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;

@@ -50,6 +50,9 @@ extern char *janitor_session_user(void);
 extern TimestampTz janitor_define_job(JanitorDraft *draft,
 									  const char *job_name);
 
+/* A change of its rules makes a new version of a job. */
+extern void janitor_job_bump(const JanitorJob *job);
+
 /* The job, which the current user may change, locked against changes. */
 extern JanitorJob *janitor_job_for_change(const char *job_name);
 
@@ -65,6 +68,14 @@ extern JanitorJob *janitor_job_of_execution(int64 execution_id,
 
 /* Raises ERROR 42704: the caller knows of no such execution. */
 extern void janitor_no_execution(int64 execution_id);
+
+/* --- rules (api_rule.c) --- */
+
+/* Are the job's rules good for its owner and settings as they are now? */
+extern void janitor_rules_check(const JanitorJob *job);
+
+/* Removes them, with their progress; for job_unschedule(). */
+extern void janitor_rules_remove(const JanitorJob *job);
 
 /* --- cancelling (api_cancel.c) --- */
 

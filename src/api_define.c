@@ -120,6 +120,20 @@ janitor_draft_save(JanitorDraft *draft, HeapTuple old_tuple,
 								  janitor_clock(), recompute);
 }
 
+void
+janitor_job_bump(const JanitorJob *job)
+{
+	JanitorDraft draft;
+	JanitorDraft old;
+	bool		replaces[Natts_definition];
+
+	janitor_draft_load(&old, job->tuple);
+	draft = old;
+	stamp_draft(&draft, &old);
+	memset(replaces, true, sizeof(replaces));
+	janitor_definition_update(job->tuple, draft.values, draft.nulls, replaces);
+}
+
 Datum
 janitor_next_run(FunctionCallInfo fcinfo, TimestampTz next)
 {
@@ -179,7 +193,7 @@ janitor_arg_draft(FunctionCallInfo fcinfo, JanitorKind kind,
 static void
 complete_new(JanitorDraft *draft, const char *job_name)
 {
-	janitor_name_check(job_name);
+	janitor_name_check("job", job_name);
 	janitor_draft_set_text(draft, Anum_definition_name, job_name);
 	if (draft_is_null(draft, enabled))
 		janitor_draft_set(draft, Anum_definition_enabled,
@@ -307,12 +321,25 @@ keep_search_path(JanitorDraft *draft, const JanitorDraft *old)
 					pnstrdup(path->val.string.val, path->val.string.len));
 }
 
+/* As the owner, in its settings, rules mean what they mean. */
+static void
+check_rules_again(const JanitorDraft *draft, const JanitorDraft *old,
+				  const char *job_name)
+{
+	if (janitor_draft_kind(draft) == JANITOR_KIND_RETENTION &&
+		(janitor_draft_differs(draft, old, Anum_definition_owner_oid) ||
+		 janitor_draft_differs(draft, old, Anum_definition_settings) ||
+		 janitor_draft_differs(draft, old, Anum_definition_time_zone)))
+		janitor_rules_check(janitor_job_load(job_name));
+}
+
 static TimestampTz
 alter_job(const char *job_name, Jsonb *changes)
 {
 	JanitorJob *job = janitor_job_for_change(job_name);
 	JanitorDraft draft;
 	JanitorDraft old;
+	TimestampTz next;
 
 	janitor_draft_load(&old, job->tuple);
 	draft = old;
@@ -328,7 +355,9 @@ alter_job(const char *job_name, Jsonb *changes)
 	if (has_key(changes, "settings"))
 		keep_search_path(&draft, &old);
 	janitor_draft_check(&draft, &old);
-	return janitor_draft_save(&draft, job->tuple, "alter");
+	next = janitor_draft_save(&draft, job->tuple, "alter");
+	check_rules_again(&draft, &old, job_name);
+	return next;
 }
 
 /* job_alter(job_name text, changes jsonb) returns timestamptz */
@@ -400,6 +429,7 @@ job_unschedule(PG_FUNCTION_ARGS)
 														   "job_name"));
 	(void) janitor_cancel_waiting(job, NULL, "the job was removed");
 	(void) janitor_entry_delete_all(job->name);
+	janitor_rules_remove(job);
 	janitor_draft_load(&old, job->tuple);
 	janitor_change_insert(job->name, "unschedule",
 						  janitor_draft_to_jsonb(&old), NULL);

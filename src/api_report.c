@@ -7,7 +7,8 @@
  * They read and write the run that this process is carrying out (run.h), and
  * nothing else: no table, no shared memory.  In any other process they raise
  * an error; returning NULL would make a condition in a command that is tried
- * out by hand silently false.
+ * out by hand silently false.  job_now() alone answers elsewhere too, while a
+ * rule is being looked at (janitor_with_now).
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -18,8 +19,10 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "run.h"
+#include "settings.h"
 
 PG_FUNCTION_INFO_V1(job_args);
 PG_FUNCTION_INFO_V1(job_arg);
@@ -85,6 +88,10 @@ job_scheduled_for(PG_FUNCTION_ARGS)
 Datum
 job_now(PG_FUNCTION_ARGS)
 {
+	TimestampTz frozen = janitor_frozen_now();
+
+	if (!TIMESTAMP_NOT_FINITE(frozen))
+		PG_RETURN_TIMESTAMPTZ(frozen);
 	PG_RETURN_TIMESTAMPTZ(janitor_require_run("job_now()")->now);
 }
 

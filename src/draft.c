@@ -28,6 +28,7 @@
 #include "utils/lsyscache.h"
 
 #include "nearest.h"
+#include "option.h"
 
 /* What a user can set, and what it is when not set (NULL: null). */
 typedef struct Option
@@ -80,17 +81,6 @@ column_type(AttrNumber column)
 	return TupleDescAttr(janitor_definition_tupdesc(), column - 1)->atttypid;
 }
 
-/* A literal of the column's type. */
-static Datum
-read_literal(AttrNumber column, const char *text)
-{
-	Oid			input;
-	Oid			ioparam;
-
-	getTypeInputInfo(column_type(column), &input, &ioparam);
-	return OidInputFunctionCall(input, unconstify(char *, text), ioparam, -1);
-}
-
 static void
 set_initial(JanitorDraft *draft, const Option *option)
 {
@@ -98,7 +88,8 @@ set_initial(JanitorDraft *draft, const Option *option)
 		janitor_draft_set(draft, option->column, (Datum) 0, true);
 	else
 		janitor_draft_set(draft, option->column,
-						  read_literal(option->column, option->initial),
+						  janitor_option_literal(column_type(option->column),
+												 option->initial),
 						  false);
 }
 
@@ -172,6 +163,20 @@ janitor_draft_fill(JanitorDraft *draft)
 
 /* --- options as JSON --- */
 
+bool
+janitor_draft_offer_options(JanitorNearest *nearest)
+{
+	for (int i = 0; i < lengthof(options); i++)
+	{
+		const char *name = column_name(options[i].column);
+
+		if (strcmp(name, nearest->wanted) == 0)
+			return true;
+		janitor_nearest_offer(nearest, name);
+	}
+	return false;
+}
+
 /* The option of that name, or an error. */
 static const Option *
 find_option(const char *key)
@@ -179,101 +184,17 @@ find_option(const char *key)
 	JanitorNearest nearest = {key};
 
 	for (int i = 0; i < lengthof(options); i++)
-	{
 		if (strcmp(column_name(options[i].column), key) == 0)
 			return &options[i];
-		janitor_nearest_offer(&nearest, column_name(options[i].column));
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("unknown option \"%s\"", key),
-			 nearest.best == NULL ?
-			 errhint("The options are the arguments of job_schedule().") :
-			 errhint("Perhaps you meant the option \"%s\".", nearest.best)));
+	(void) janitor_draft_offer_options(&nearest);
+	janitor_option_unknown(&nearest, "job_schedule()");
 	return NULL;
-}
-
-static void
-wrong_kind(const char *key, const char *wanted)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("option \"%s\" must be %s", key, wanted)));
-}
-
-/* ["a", "b"] as text[]. */
-static Datum
-read_text_array(const char *key, JsonbValue *value)
-{
-	JsonbContainer *container = value->val.binary.data;
-	JsonbIterator *iterator;
-	JsonbValue	item;
-	JsonbIteratorToken token;
-	ArrayBuildState *state;
-
-	if (value->type != jbvBinary || !JsonContainerIsArray(container))
-		wrong_kind(key, "an array of strings");
-
-	state = initArrayResult(TEXTOID, CurrentMemoryContext, false);
-	iterator = JsonbIteratorInit(container);
-	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
-	{
-		if (token != WJB_ELEM)
-			continue;
-		if (item.type != jbvString)
-			wrong_kind(key, "an array of strings");
-		state = accumArrayResult(state,
-								 PointerGetDatum(cstring_to_text_with_len(item.val.string.val,
-																		  item.val.string.len)),
-								 false, TEXTOID, CurrentMemoryContext);
-	}
-	return makeArrayResult(state, CurrentMemoryContext);
-}
-
-/* A JSON scalar as the text of a literal. */
-static char *
-scalar_text(const char *key, JsonbValue *value)
-{
-	switch (value->type)
-	{
-		case jbvString:
-			return pnstrdup(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
-		case jbvBool:
-			return pstrdup(value->val.boolean ? "true" : "false");
-		default:
-			wrong_kind(key, "a string, a number or a boolean");
-			return NULL;
-	}
-}
-
-static Datum
-read_option(const Option *option, const char *key, JsonbValue *value)
-{
-	Oid			type = column_type(option->column);
-
-	if (type == JSONBOID)
-		return PointerGetDatum(JsonbValueToJsonb(value));
-	if (type == TEXTARRAYOID)
-		return read_text_array(key, value);
-	if (type == INTERVALOID && value->type != jbvString)
-		wrong_kind(key, "an interval with its unit, such as \"30 seconds\"");
-	return read_literal(option->column, scalar_text(key, value));
-}
-
-static void
-option_error_context(void *arg)
-{
-	errcontext("option \"%s\"", (char *) arg);
 }
 
 static void
 set_option(JanitorDraft *draft, char *key, JsonbValue *value, bool once)
 {
 	const Option *option = find_option(key);
-	ErrorContextCallback context;
 
 	if (once && !janitor_draft_is_default(draft, option->column))
 		ereport(ERROR,
@@ -286,13 +207,10 @@ set_option(JanitorDraft *draft, char *key, JsonbValue *value, bool once)
 		return;
 	}
 
-	context.callback = option_error_context;
-	context.arg = key;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
-	janitor_draft_set(draft, option->column, read_option(option, key, value),
+	janitor_draft_set(draft, option->column,
+					  janitor_option_read(column_type(option->column), key,
+										  value),
 					  false);
-	error_context_stack = context.previous;
 }
 
 void

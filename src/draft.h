@@ -11,6 +11,7 @@
 #define JANITOR_DRAFT_H
 
 #include "ledger.h"
+#include "nearest.h"
 
 /* Values belong to the context that was current when they were set. */
 typedef struct JanitorDraft
@@ -55,6 +56,9 @@ extern void janitor_draft_fill(JanitorDraft *draft);
 extern void janitor_draft_set_options(JanitorDraft *draft, Jsonb *options,
 									  bool once);
 
+/* Is there an option of the name wanted?  If not, all names are offered. */
+extern bool janitor_draft_offer_options(JanitorNearest *nearest);
+
 /* Do two drafts differ in this column; in any that a user can set? */
 extern bool janitor_draft_differs(const JanitorDraft *a,
 								  const JanitorDraft *b, AttrNumber column);
@@ -81,7 +85,7 @@ extern TimestampTz janitor_draft_save(JanitorDraft *draft, HeapTuple old,
  */
 extern void janitor_draft_check(JanitorDraft *draft, const JanitorDraft *old);
 
-/* The name of a new job. */
-extern void janitor_name_check(const char *job_name);
+/* The name of something new ("job", "rule"). */
+extern void janitor_name_check(const char *what, const char *name);
 
 #endif							/* JANITOR_DRAFT_H */

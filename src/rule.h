@@ -120,6 +120,15 @@ typedef struct JanitorReadyRule
 
 	/* True for rows that never expire because their time is malformed. */
 	char	   *malformed;		/* NULL: there can be none */
+
+	/*
+	 * May the user lock rows (SELECT ... FOR UPDATE) of every leaf?  That
+	 * takes the right to update; without it there is no skip_locked.
+	 */
+	bool		may_lock;
+
+	/* What people should know about the rule; of char *. */
+	List	   *remarks;
 } JanitorReadyRule;
 
 /*
@@ -153,8 +162,8 @@ extern int	janitor_rule_parameters(const JanitorReadyRule *ready,
 /*
  * The statement that handles the expired rows of a range of one leaf, but for
  * those held: `holds` is true for these (NULL: nothing is held).  With
- * skip_locked, rows that somebody else has locked are passed over.  Rows
- * processed are rows handled.
+ * skip_locked, rows that somebody else has locked are passed over; it needs
+ * may_lock.  Rows processed are rows handled.
  */
 extern char *janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
 									JanitorRange range, const char *holds,

@@ -22,6 +22,9 @@ int			janitor_log_runs = JANITOR_LOG_FAILURES;
 bool		janitor_allow_superuser_jobs = true;
 int			janitor_debug_clock_offset = 0;
 
+/* Belongs to whoever is inside janitor_with_now(). */
+static TimestampTz frozen_now = DT_NOBEGIN;
+
 static const struct config_enum_entry log_runs_options[] = {
 	{"none", JANITOR_LOG_NONE, false},
 	{"failures", JANITOR_LOG_FAILURES, false},
@@ -84,4 +87,27 @@ janitor_clock(void)
 {
 	return GetCurrentTimestamp() +
 		janitor_debug_clock_offset * USECS_PER_SEC;
+}
+
+TimestampTz
+janitor_frozen_now(void)
+{
+	return frozen_now;
+}
+
+void
+janitor_with_now(TimestampTz now, void (*function) (void *arg), void *arg)
+{
+	TimestampTz before = frozen_now;
+
+	frozen_now = now;
+	PG_TRY();
+	{
+		function(arg);
+	}
+	PG_FINALLY();
+	{
+		frozen_now = before;
+	}
+	PG_END_TRY();
 }

@@ -39,4 +39,15 @@ extern void janitor_define_settings(void);
  */
 extern TimestampTz janitor_clock(void);
 
+/*
+ * The instant that job_now() answers with while a rule is analysed, planned
+ * or previewed: inside a run and outside.  DT_NOBEGIN: none, job_now() is
+ * that of the run.
+ */
+extern TimestampTz janitor_frozen_now(void);
+
+/* Calls function(arg) with a frozen instant; nests. */
+extern void janitor_with_now(TimestampTz now, void (*function) (void *arg),
+							 void *arg);
+
 #endif							/* JANITOR_SETTINGS_H */

@@ -61,19 +61,20 @@ has_control_characters(const char *text)
 }
 
 void
-janitor_name_check(const char *job_name)
+janitor_name_check(const char *what, const char *name)
 {
-	int			length = pg_mbstrlen(job_name);
+	int			length = pg_mbstrlen(name);
 
 	if (length < 1 || length > JANITOR_NAME_LIMIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("name of a job must have 1 to %d characters",
-						JANITOR_NAME_LIMIT)));
-	if (has_control_characters(job_name))
+				 errmsg("name of a %s must have 1 to %d characters",
+						what, JANITOR_NAME_LIMIT)));
+	if (has_control_characters(name))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("name of a job must not contain control characters")));
+				 errmsg("name of a %s must not contain control characters",
+						what)));
 }
 
 static void

@@ -1,0 +1,255 @@
+/*-------------------------------------------------------------------------
+ *
+ * advice.c
+ *	  What a rule would do now, and what should be known about it.
+ *
+ * For definitions and previews.  Counting reads the tables, with the rule's
+ * own condition, as the current user, who is the job's owner; above a size it
+ * is left to the planner's estimate.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "advice.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "query.h"
+#include "rule_internal.h"
+
+/* Up to so many blocks (64 MB) rows are counted; from so many rows on an index
+ * is worth having. */
+#define BLOCKS_COUNTED (64 * 1024 * 1024 / BLCKSZ)
+#define ROWS_WORTH_INDEX 10000
+
+/* --- how many rows --- */
+
+static int64
+blocks_of(Oid leaf)
+{
+	Relation	rel = table_open(leaf, AccessShareLock);
+	int64		blocks = RelationGetNumberOfBlocks(rel);
+
+	table_close(rel, NoLock);
+	return blocks;
+}
+
+/* The only parameter of a range over everything: the bound. */
+static JanitorQuery *
+prepare(const JanitorReadyRule *ready, const char *sql)
+{
+	Oid			types[JANITOR_QUERY_ARGS];
+	int			count = janitor_rule_parameters(ready, JANITOR_RANGE_ALL,
+												types);
+
+	return janitor_query_prepare(sql, count, types);
+}
+
+static Datum
+value_of(const JanitorReadyRule *ready, const char *sql)
+{
+	JanitorQuery *query = prepare(ready, sql);
+	bool		isnull = !ready->has_bound;
+	Datum		value = ready->bound;
+	Datum		result;
+	bool		result_null;
+
+	if (!janitor_query_row(query, &value, &isnull, 1, &result, &result_null) ||
+		result_null)
+		elog(ERROR, "query returned no value");
+	janitor_query_free(query);
+	return result;
+}
+
+static int64
+count_leaf(const JanitorReadyRule *ready, Oid leaf)
+{
+	return DatumGetInt64(value_of(ready,
+								  psprintf("SELECT pg_catalog.count(*)%s",
+										   janitor_rule_from_where(ready, leaf,
+																   JANITOR_RANGE_ALL,
+																   NULL))));
+}
+
+/* What the planner says, in its JSON: the first "Plan Rows" is the top's. */
+static int64
+estimate_leaf(const JanitorReadyRule *ready, Oid leaf)
+{
+	Datum		plan = value_of(ready,
+								psprintf("EXPLAIN (FORMAT JSON) SELECT 1%s",
+										 janitor_rule_from_where(ready, leaf,
+																 JANITOR_RANGE_ALL,
+																 NULL)));
+	const char *key = "\"Plan Rows\":";
+	char	   *found = strstr(TextDatumGetCString(plan), key);
+
+	return found == NULL ? 0 : strtoll(found + strlen(key), NULL, 10);
+}
+
+int64
+janitor_rule_rows(const JanitorReadyRule *ready, bool *exact)
+{
+	List	   *leaves = janitor_relation_leaves(ready->relid);
+	int64		blocks = 0;
+	int64		rows = 0;
+	ListCell   *cell;
+
+	foreach(cell, leaves)
+		blocks += blocks_of(lfirst_oid(cell));
+	*exact = blocks <= BLOCKS_COUNTED;
+	if (*exact)
+		return janitor_rule_count(ready);
+	foreach(cell, leaves)
+		rows += estimate_leaf(ready, lfirst_oid(cell));
+	return rows;
+}
+
+int64
+janitor_rule_count(const JanitorReadyRule *ready)
+{
+	int64		rows = 0;
+	ListCell   *cell;
+
+	foreach(cell, janitor_relation_leaves(ready->relid))
+		rows += count_leaf(ready, lfirst_oid(cell));
+	return rows;
+}
+
+/* --- what would be better --- */
+
+static void
+advise_time_index(const JanitorReadyRule *ready, Relation rel, List **advice)
+{
+	if (!ready->has_bound ||
+		janitor_index_serves(rel, NIL, ready->time_attno) ||
+		janitor_rows_estimated(ready->relid) < ROWS_WORTH_INDEX)
+		return;
+	*advice = lappend(*advice,
+					  psprintf("%s has no index that begins with %s, so each run reads all of it: %s",
+							   janitor_relation_name(ready->relid),
+							   ready->time_column,
+							   janitor_index_statement(rel, NIL,
+													   ready->time_attno)));
+}
+
+/* The columns of a foreign key, of the table that has it. */
+static List *
+key_columns(HeapTuple tuple, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		datum = heap_getattr(tuple, Anum_pg_constraint_conkey, desc,
+									 &isnull);
+	ArrayType  *array = DatumGetArrayTypeP(datum);
+	int16	   *values = (int16 *) ARR_DATA_PTR(array);
+	List	   *result = NIL;
+
+	for (int i = 0; i < ARR_DIMS(array)[0]; i++)
+		result = lappend_int(result, values[i]);
+	return result;
+}
+
+static void
+advise_key_index(const JanitorReadyRule *ready, Oid referencing,
+				 List *columns, List **advice)
+{
+	Relation	rel = table_open(referencing, AccessShareLock);
+
+	if (!janitor_index_serves(rel, columns, 0) &&
+		janitor_rows_estimated(referencing) >= ROWS_WORTH_INDEX / 10)
+		*advice = lappend(*advice,
+						  psprintf("each row deleted from %s is looked for in all of %s, whose foreign key has no index: %s",
+								   janitor_relation_name(ready->relid),
+								   janitor_relation_name(referencing),
+								   janitor_index_statement(rel, columns, 0)));
+	table_close(rel, NoLock);
+}
+
+/* pg_constraint has no index on what a key refers to; it is read through. */
+static void
+advise_inbound_keys(const JanitorReadyRule *ready, List **advice)
+{
+	Relation	constraints = table_open(ConstraintRelationId,
+										 AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_constraint_confrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(ready->relid));
+	ScanKeyInit(&keys[1], Anum_pg_constraint_contype, BTEqualStrategyNumber,
+				F_CHAREQ, CharGetDatum(CONSTRAINT_FOREIGN));
+	scan = systable_beginscan(constraints, InvalidOid, false, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
+
+		/* those of partitions follow from their parent's */
+		if (!OidIsValid(form->conparentid))
+			advise_key_index(ready, form->conrelid,
+							 key_columns(tuple, RelationGetDescr(constraints)),
+							 advice);
+	}
+	systable_endscan(scan);
+	table_close(constraints, AccessShareLock);
+}
+
+List *
+janitor_advice(const JanitorReadyRule *ready)
+{
+	Relation	rel = table_open(ready->relid, AccessShareLock);
+	List	   *advice = list_copy(ready->remarks);
+
+	advise_time_index(ready, rel, &advice);
+	if (ready->rule->action == JANITOR_DELETE ||
+		ready->rule->action == JANITOR_ARCHIVE)
+		advise_inbound_keys(ready, &advice);
+	table_close(rel, NoLock);
+	return advice;
+}
+
+/* --- a trap --- */
+
+/* Is there a time, and none of them in the future? */
+static bool
+only_past(const JanitorReadyRule *ready, TimestampTz now)
+{
+	Relation	rel = table_open(ready->relid, AccessShareLock);
+	JanitorTime *time = janitor_time_find(ready->rule, rel);
+	char	   *literal = janitor_time_literal(time,
+											   janitor_time_bound(time, now));
+	char	   *relation = janitor_relation_name(ready->relid);
+	Datum		result;
+
+	table_close(rel, NoLock);
+	return janitor_query_value(psprintf("SELECT EXISTS (SELECT 1 FROM %s AS r WHERE r.%s IS NOT NULL) AND NOT EXISTS (SELECT 1 FROM %s AS r WHERE %s)",
+										relation, time->name, relation,
+										janitor_time_compare(time, "r", ">=",
+															 literal)),
+							   0, NULL, NULL, &result) && DatumGetBool(result);
+}
+
+void
+janitor_check_zero_keep(const JanitorReadyRule *ready, TimestampTz now)
+{
+	const JanitorRule *rule = ready->rule;
+
+	if (rule->keep == NULL || rule->short_keep ||
+		janitor_interval_usec(rule->keep) != 0 || !only_past(ready, now))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("option \"keep\" is 0, but no value of column %s of %s lies in the future",
+					ready->time_column, rule->relation),
+			 errhint("keep => '0' is for a column that says when a row expires. If this one says when the row was made, say how long it is kept: '90 days'. If all rows are to go, say short_keep => true.")));
+}
