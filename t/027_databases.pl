@@ -88,8 +88,9 @@ subtest 'CREATE DATABASE ... TEMPLATE' => sub {
 };
 
 subtest 'a run in progress is a session like any other' => sub {
+	effect_job($node, 'stays', undef, 'two');
 	gate($node, 'shut', 'two');
-	my $id = trigger($node, 'probe', undef, 'two');
+	my $id = trigger($node, 'stays', undef, 'two');
 	my $pid = wait_started($node, $id, 'two');
 	gate($node, 'open', 'two');
 
