@@ -475,9 +475,10 @@ hand_over(JanitorRound *round)
  * it has held out for a while.
  */
 static bool
-flush_claims(void)
+must_flush(const JanitorRound *round)
 {
-	return GetCurrentTimestamp() - janitor_started_at() < FLUSH_CLAIMS;
+	return round->claims > 0 &&
+		GetCurrentTimestamp() - janitor_started_at() < FLUSH_CLAIMS;
 }
 
 static void
@@ -530,7 +531,7 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 	else
 		result->gone = true;
 	janitor_wake_forget();
-	janitor_commit(!flush_claims());
+	janitor_commit(!must_flush(round));
 
 	hand_over(round);
 	janitor_heavy_recall(round->heavy_wanted);

@@ -73,6 +73,7 @@ typedef struct Scheduler
 	TimestampTz last_activity;
 	TimestampTz last_clock;
 	bool		waiting;		/* entries wait for a worker or a run's end */
+	bool		more;			/* the last look left something: do not sleep */
 	bool		pruning;		/* history is left to prune: do not sleep */
 	TimestampTz no_pruning_until;	/* it failed */
 	int			last_error;		/* SQLSTATE logged last; 0: none since */
@@ -340,6 +341,11 @@ prune(Scheduler *scheduler)
 	}
 }
 
+/*
+ * One look.  If it leaves more the next cycle comes at once, but it is a cycle
+ * like any other: what was told meanwhile, and who has died, does not wait
+ * until a long row of occurrences has been gone through.
+ */
 static void
 look(void *arg)
 {
@@ -353,18 +359,13 @@ look(void *arg)
 		reconcile_if_due(scheduler, true);
 		news.due = DT_NOBEGIN;
 	}
-	do
-	{
-		janitor_take_back_stuck(false);
-		janitor_dispatch(news.due, news.everything, &seen);
-		if (seen.gone)
-			leave_for_good(scheduler);
-		news.due = DT_NOEND;
-		news.everything = false;
-		if (seen.claimed > 0)
-			scheduler->last_activity = GetCurrentTimestamp();
-		CHECK_FOR_INTERRUPTS();
-	} while (seen.more && !terminate_requested);
+	janitor_take_back_stuck(false);
+	janitor_dispatch(news.due, news.everything, &seen);
+	if (seen.gone)
+		leave_for_good(scheduler);
+	if (seen.claimed > 0)
+		scheduler->last_activity = GetCurrentTimestamp();
+	scheduler->more = seen.more;
 	scheduler->look_at = seen.look_at;
 	scheduler->waiting = seen.waiting;
 	ereport(DEBUG1,
@@ -374,7 +375,7 @@ look(void *arg)
 							 (seen.look_at - janitor_clock()) /
 							 (double) USECS_PER_SEC)));
 
-	if (seen.claimed == 0 && !terminate_requested)
+	if (seen.claimed == 0 && !seen.more && !terminate_requested)
 	{
 		reconcile_if_due(scheduler, false);
 		prune(scheduler);
@@ -391,6 +392,7 @@ cycle(Scheduler *scheduler)
 	JanitorError *unburied = janitor_bury_dead();
 	JanitorError *error;
 
+	scheduler->more = false;
 	end_terminated_runs();
 	error = janitor_attempt(look, scheduler);
 	if (error)
@@ -431,6 +433,8 @@ sleep_until(Scheduler *scheduler)
 	TimestampTz until = now + LONGEST_SLEEP;
 	TimestampTz oldest;
 
+	if (scheduler->more)
+		return now;
 	if (scheduler->look_at != DT_NOEND)
 	{
 		TimestampTz look_at = scheduler->look_at -
@@ -481,7 +485,7 @@ may_leave(const Scheduler *scheduler)
 	int64		idle = idle_limit();
 
 	return now - scheduler->last_activity >= idle &&
-		!scheduler->waiting && !scheduler->pruning &&
+		!scheduler->waiting && !scheduler->more && !scheduler->pruning &&
 		(scheduler->look_at == DT_NOEND ||
 		 scheduler->look_at > janitor_clock() + idle) &&
 		janitor_runs_in_progress() == 0;
