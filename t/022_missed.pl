@@ -123,16 +123,29 @@ subtest 'each start of the server counts, no other event does' => sub {
 value($node, q{SELECT job_unschedule(name) FROM job_definition; TRUNCATE effect});
 effect_job($node, 'tick', "schedule => '* * * * * *'");
 effect_job($node, 'probe');
-effect_job($node, 'minute', "schedule => '0 * * * * *'");
+effect_job($node, 'minute', "schedule => '0 0-9 * * * *'");
 effect_job($node, 'daily', "schedule => '0 0 3 * * *', catch_up => 'all'");
 effect_job($node, 'monthly', "schedule => '0 0 0 1 * *'");
+effect_job($node, 'called');
+define_job($node, 'calls', q{SELECT job_trigger('called'); SELECT pg_sleep(0.1)},	# a job that takes long
+	"schedule => '0 0 0 1 * *'");
 
-# Half a minute away from the occurrences of `minute`.
+# `minute` has the first ten minutes of each hour.  Forwards the jumps go to
+# where it has none for a long time, however slow the machine is.
 sub jump
 {
 	my ($to, $name) = @_;
 	set_clock($node, "timestamptz '$to UTC'");
 	return goes_on($node, $name);
+}
+
+# By the scheduler's clock as it is when that is asked.
+sub minute_is_due_soon
+{
+	my ($name) = @_;
+	return eventually_is($node, "SELECT run_at - ($now) BETWEEN interval '0' AND interval '1 minute'
+		FROM job_queue WHERE job_name = 'minute' AND key = '\@schedule'", 't',
+		"$name: minute is due within a minute");
 }
 
 subtest 'the clock jumps forwards' => sub {
@@ -143,21 +156,25 @@ subtest 'the clock jumps forwards' => sub {
 			"$name: minute has one run more");
 		ledger_is_true($node, $name);
 	};
-	jump('2030-01-02 13:00:20', 'at first');
+	jump('2030-01-02 13:10:20', 'at first');
 	value($node, q{TRUNCATE effect, job_execution});
-	jump('2030-01-02 14:00:20', 'an hour');
+	jump('2030-01-02 14:10:20', 'an hour');
 	$made_up->(1, 'an hour');
-	is(scheduled('minute', 'succeeded'), '14:00', 'it is the newest');
-	jump('2030-01-03 14:00:20', 'a day');
+	is(scheduled('minute', 'succeeded'), '14:09', 'it is the newest');
+	jump('2030-01-03 14:10:20', 'a day');
 	$made_up->(2, 'a day');
 	is(history($node, 'daily'), 'succeeded', 'a day: daily has one');
-	jump('2030-02-03 14:00:20', 'a month');
+	jump('2030-02-03 14:10:20', 'a month');
 	$made_up->(3, 'a month');
 	is(value($node, q{SELECT count(DISTINCT scheduled_for) || ' ' || count(*)
 		FROM job_execution WHERE job_name = 'daily' AND status = 'succeeded'}), '32 32',
 		'a month: daily has made up each day');
 	is(history($node, 'monthly'), 'succeeded', 'a month: monthly has one');
-	is(value($node, q{SELECT count(*) <= 3 AND sum(skipped) = 60 - 1 + 1440 - 1 + 44640 - 1
+	is(value($node, q{SELECT f.started_at < (SELECT max(completed_at) FROM job_execution
+			WHERE job_name = 'tick' AND status = 'skipped' AND detail ~ 'missed')
+		FROM job_execution f WHERE job_name = 'called'}), 't',
+		'a month: others do not wait until the seconds of a month have been gone through');
+	is(value($node, q{SELECT count(*) <= 3 AND sum(skipped) = 10 - 1 + 240 - 1 + 7440 - 1
 		FROM job_execution WHERE job_name = 'minute' AND status = 'skipped'}), 't',
 		'what was skipped is counted');
 };
@@ -167,9 +184,7 @@ subtest 'the clock jumps backwards' => sub {
 		['2030-01-02 13:00:20', 'a month'])
 	{
 		jump(@$_);
-		is(value($node, "SELECT to_char(run_at - timestamptz '$_->[0] UTC', 'HH24:MI:SS')
-				FROM job_queue WHERE job_name = 'minute' AND key = '\@schedule'"),
-			'00:00:40', "$_->[1]: minute is due within a minute");
+		minute_is_due_soon($_->[1]);
 	}
 	is(value($node, q{SELECT to_char(run_at, 'YYYY-MM-DD HH24') FROM job_queue
 		WHERE job_name = 'daily'}), '2030-01-03 03', 'a month: daily is due next morning');
@@ -182,8 +197,7 @@ subtest 'a jump back while the server is down' => sub {
 	clock_while_down($node, epoch(13, 0, 20, 1));
 	$node->start;
 	goes_on($node, 'a day');
-	is(value($node, q{SELECT to_char(run_at, 'YYYY-MM-DD HH24:MI') FROM job_queue
-		WHERE job_name = 'minute'}), '2030-01-01 13:01', 'minute is due within a minute');
+	minute_is_due_soon('a day');
 };
 
 subtest 'a jump while there is no scheduler' => sub {
@@ -203,10 +217,11 @@ subtest 'catch_up = all makes up for at most 1,000' => sub {
 	value($node, q{SELECT job_unschedule('daily')});
 	effect_job($node, 'five', "schedule => '0 */5 * * * *', catch_up => 'all'");
 	set_clock($node, "timestamptz '2030-01-06 13:02:30 UTC'");
-	eventually($node, q{SELECT max(scheduled_for) = '2030-01-06 13:00 UTC' FROM job_execution
+	eventually($node, q{SELECT max(scheduled_for) >= '2030-01-06 13:00 UTC' FROM job_execution
 		WHERE job_name = 'five' AND status = 'succeeded'}, 'all are made up');
 	is(value($node, q{SELECT count(*) || ' ' || count(DISTINCT scheduled_for) || ' ' || min(scheduled_for)
-		FROM job_execution WHERE job_name = 'five' AND status = 'succeeded'}),
+		FROM job_execution WHERE job_name = 'five' AND status = 'succeeded'
+			AND scheduled_for <= '2030-01-06 13:00 UTC'}),
 		'1000 1000 2030-01-03 01:45:00+00', 'the newest');
 	is(value($node, q{SELECT string_agg(skipped::text, ' ') FROM job_execution
 		WHERE job_name = 'five' AND status = 'skipped'}), '152', 'the others are counted');
