@@ -173,7 +173,7 @@ my $timed_out = qr/^timed_out 57014 canceled after its timeout of 0.3 s/;
 like(said(once("INSERT INTO t VALUES (1); $LONG", $timeout)), $timed_out, 'timeout: in a statement');
 is(value('SELECT count(*) FROM t'), '0', 'timeout: the run is undone');
 like(said(once(q(DO $$BEGIN LOOP NULL; END LOOP; END$$), $timeout)), $timed_out, 'timeout: in a loop that never waits');
-like(said(once('CALL forever()', $timeout)), $timed_out, 'timeout: across the transactions of a CALL');
+like(said(once('CALL forever()', q(timeout => '2 s'))), qr/^timed_out 57014 canceled after its timeout of 2 s/, 'timeout: across the transactions of a CALL');
 is(value(q(SELECT count(*) FROM effects WHERE note = 'forever')), '1', 'timeout: what a CALL has committed stays');
 my $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN');

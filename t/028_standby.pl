@@ -104,11 +104,8 @@ subtest 'a hot standby is silent' => sub {
 subtest 'after a promotion what is due runs once' => sub {
 	define_job($primary, 'open', effect('open'), 'max_attempts => 1');
 	effect_job($primary, 'waits');
-	gate($primary, 'shut');
-	my $open = trigger($primary, 'open');
-	wait_started($primary, $open);
-	gate($primary, 'open');
-	my $due = trigger($primary, 'waits', "run_at => clock_timestamp() + interval '1.5 seconds'");
+	my ($open) = start_stuck($primary, 'open');
+	my $due = trigger($primary, 'waits', "run_at => clock_timestamp() + interval '6 seconds'");
 	my $later = trigger($primary, 'waits', "run_at => clock_timestamp() + interval '1 hour'");
 	catch_up($primary, $standby);
 	$primary->stop('immediate');

@@ -17,7 +17,7 @@ use Test::More;
 our @EXPORT = qw(crash_node prepare_effects effect_job effect gate process
   wait_new_process crash gone ledger_is_true goes_on log_count log_size why
   no_accident history queue conf_while_down clock_while_down value
-  eventually_is outcome logs);
+  eventually_is outcome logs start_stuck);
 
 # A server that restarts after a crash, with the table effect and the gate that
 # keeps jobs from ending.
@@ -71,6 +71,20 @@ sub gate
 	$node->safe_psql($database || 'postgres',
 		'UPDATE gate SET shut = ' . ($state eq 'shut' ? 'true' : 'false'));
 	return;
+}
+
+# Starts a run that will not end by itself; those that begin when this is back
+# will.  Its execution id and its process id.
+sub start_stuck
+{
+	my ($node, $job, $database) = @_;
+	gate($node, 'shut', $database);
+	my $id = trigger($node, $job, undef, $database);
+	my $pid = wait_started($node, $id, $database);
+	eventually($node, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $pid",
+		'the run is in the middle', $database);
+	gate($node, 'open', $database);
+	return ($id, $pid);
 }
 
 # The row of a run when it has ended; one that says so if it does not end.

@@ -17,7 +17,7 @@ use Test::More;
 
 our @EXPORT = qw(janitor_node define_job run_job trigger wait_run execution
   sql_error literal wait_started eventually set_clock $LONG hold_lock
-  release_lock UNTIL_RELEASED quiet_log set_setting);
+  release_lock UNTIL_RELEASED quiet_log set_setting quickest on_time);
 
 # The body of a job that ends only when something ends it.
 our $LONG = 'SELECT pg_sleep(600)';    # a job that takes long
@@ -152,6 +152,38 @@ sub release_lock
 	$session->query_safe('SELECT FROM pg_advisory_unlock_all()');
 	$session->quit;
 	return;
+}
+
+# A duration that has a limit, on a machine that others use too: measured until
+# it is below the limit, at most five times.  The least of what was measured.
+sub quickest
+{
+	my ($limit, $measure) = @_;
+	my $best;
+
+	for (1 .. 5)
+	{
+		my $took = $measure->();
+		$best = $took if !defined $best || $took < $best;
+		last if $best < $limit;
+	}
+	return $best;
+}
+
+# A condition: a job of each second has had three occurrences one after the
+# other that all succeeded and began within so many seconds.  What delays every
+# run lets that never come true; what a busy machine delays now and then does.
+sub on_time
+{
+	my ($job, $limit, $since) = @_;
+	$since ||= '-infinity';
+	return "SELECT count(*) > 0 FROM (
+		SELECT count(*) FILTER (WHERE status = 'succeeded'
+				AND started_at < scheduled_for + interval '$limit s') OVER w AS good,
+			max(scheduled_for) OVER w - min(scheduled_for) OVER w AS span
+		FROM job_execution WHERE job_name = '$job' AND scheduled_for > '$since'
+		WINDOW w AS (ORDER BY id ROWS 2 PRECEDING)) x
+		WHERE good = 3 AND span = interval '2 s'";
 }
 
 # Changes a setting of the server and waits until a session has it.

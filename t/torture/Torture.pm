@@ -26,7 +26,7 @@ our @EXPORT = qw(torture);
 $here = '.' if $here eq '';
 
 use constant WORKERS => 6;
-use constant PATIENCE => 90;    # seconds, for whatever has to come
+use constant PATIENCE => 180;    # seconds, for whatever has to come
 
 my @databases = ('postgres', 'second');
 my ($node, $standbys, $offset, $directory, @clients, %count, $stuck);
