@@ -332,7 +332,8 @@ janitor_helpers_dismiss(bool at_once)
 	if (at_once)
 	{
 		janitor_lock(LW_EXCLUSIVE);
-		mine->end_signals = 0;
+		if (mine->end != JANITOR_END_NONE)
+			mine->end_signals = 0;
 		janitor_end_helpers(mine->database, mine->execution_id,
 							JANITOR_END_CANCEL);
 		janitor_unlock();
