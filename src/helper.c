@@ -9,7 +9,8 @@
  * anything: no claimed run, no place for a worker, no heavy room is waited
  * for, and one more place stays free, or its worker idle, for whatever comes.
  * Between two batches it asks whether that still holds, and leaves when it
- * does not.  Nobody is ever started for help unless a place can be spared.
+ * does not.  A process is started for help only where a place can be spared:
+ * one is free, or held by a worker that has been idle for a while.
  *
  * A helper's slot has the execution's id and `helper`; it is no run, and is
  * not counted as one.  What the run did is only known when all its helpers are
@@ -43,6 +44,9 @@
 #include "utils/timestamp.h"
 
 #include "settings.h"
+
+/* An idle worker of another owner gives way to a helper after this. */
+#define IDLE_FOR_LONG (1 * USECS_PER_SEC)
 
 /* --- who is there; the lock is held --- */
 
@@ -224,21 +228,61 @@ helpers_coming(const JanitorSlot *leader)
 	return count;
 }
 
+/*
+ * All places are taken, but more than one of them by idle workers: of those of
+ * other owners the one that has been idle longest gives way, when it has been
+ * for a while.  Returns how long until then, at least; 0: it is told, or there
+ * is none.
+ */
+static int64
+make_place(const JanitorSlot *leader)
+{
+	JanitorSlot *idlest = NULL;
+	int64		left;
+
+	for (int i = 0; i < janitor_shared->slot_count; i++)
+	{
+		JanitorSlot *slot = &janitor_shared->slots[i];
+
+		if (slot->state == JANITOR_SLOT_FREE ||
+			janitor_slot_is_of(slot, leader->database, leader->owner))
+			continue;
+		if (slot->retire)
+			return 0;			/* we are told when it is gone */
+		if (slot->state == JANITOR_SLOT_IDLE &&
+			(idlest == NULL || slot->since < idlest->since))
+			idlest = slot;
+	}
+	if (idlest == NULL)
+		return 0;
+	left = idlest->since + IDLE_FOR_LONG - GetCurrentTimestamp();
+	if (left > 0)
+		return Min(left, IDLE_FOR_LONG);
+	idlest->retire = true;
+	janitor_wake_process(&idlest->worker);
+	return 0;
+}
+
 Oid
-janitor_helper_to_recruit(void)
+janitor_helper_to_recruit(int64 *again)
 {
 	Oid			owner = InvalidOid;
 
-	janitor_lock(LW_SHARED);
-	for (int i = 0; i < janitor_shared->slot_count && owner == InvalidOid; i++)
+	*again = 0;
+	janitor_lock(LW_EXCLUSIVE);
+	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
 		const JanitorSlot *slot = &janitor_shared->slots[i];
 
-		if (slot->helpers_wanted > 0 && slot->database == MyDatabaseId &&
-			helpers_lacking(slot) > helpers_coming(slot) &&
-			janitor_slots_in_use() < janitor_max_workers &&
-			help_is_possible())
+		if (slot->helpers_wanted == 0 || slot->database != MyDatabaseId ||
+			helpers_lacking(slot) <= helpers_coming(slot) ||
+			!help_is_possible())
+			continue;
+		if (janitor_slots_in_use() < janitor_max_workers)
 			owner = slot->owner;
+		else
+			*again = make_place(slot);
+		break;
 	}
 	janitor_unlock();
 	return owner;

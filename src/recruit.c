@@ -263,8 +263,9 @@ static void
 recruit_helpers(JanitorRound *round)
 {
 	Oid			owner;
+	int64		again;
 
-	while (OidIsValid(owner = janitor_helper_to_recruit()))
+	while (OidIsValid(owner = janitor_helper_to_recruit(&again)))
 	{
 		TimestampTz until;
 		uint32		serial;
@@ -276,6 +277,8 @@ recruit_helpers(JanitorRound *round)
 		if (slot < 0 || !register_worker(slot, serial))
 			return;
 	}
+	if (again > 0)
+		look_again(round, round->now + again);
 }
 
 /*

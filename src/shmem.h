@@ -238,9 +238,10 @@ extern void janitor_slot_want_no_more(void);
 
 /*
  * The owner of a run that would like more helpers than its owner's idle and
- * coming workers, while a place for one more can be spared; else InvalidOid.
+ * coming workers, while a place for one more can be spared; else InvalidOid,
+ * and if *again is not 0, it is worth another look after so many microseconds.
  */
-extern Oid	janitor_helper_to_recruit(void);
+extern Oid	janitor_helper_to_recruit(int64 *again);
 
 /* Is the worker that was to start in this slot still on its way? */
 extern bool janitor_slot_starting(int slot, uint32 serial);
