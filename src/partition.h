@@ -31,12 +31,15 @@ extern const char *janitor_partition_obstacle(const JanitorReadyRule *ready,
  * Detaches (or detaches and drops) one leaf and records it in its cursor, all
  * in transactions of its own: called outside a transaction, returns outside
  * one.  The cursor's row exists and is open.  In the transaction that leaves
- * the table: its rows are counted, cursor->handled is set, state becomes
+ * the table: its rows are counted and added to cursor->handled, state becomes
  * JANITOR_CURSOR_DETACHED or JANITOR_CURSOR_DONE, and the row is written.
+ * Whatever the cursor gets points into the current context.
  *
- * false: it could not be had (locks; try rows instead), nothing is changed.
- * A detach that was left half-done, by this run or an earlier one, is
- * finished.
+ * false: it could not be had (locks, a hold; try rows instead), nothing is
+ * changed.  true, and the cursor is still open: it is half-done, its rows are
+ * gone from the parent but not counted yet; the next call, of this run or a
+ * later one, with the same row of job_cursor, goes on.  So an open cursor
+ * with a position has to be kept.
  */
 extern bool janitor_partition_detach(const JanitorReadyRule *ready, Oid leaf,
 									 JanitorHolds *holds,
@@ -52,8 +55,10 @@ extern List *janitor_partitions_pending(Oid relid);
  * Drops the partitions of a job whose time has come (cursors in the state
  * JANITOR_CURSOR_DETACHED, older than their rule's drop_after), each in a
  * transaction of its own; outside a transaction.  A table that was attached
- * again, or is gone, is forgotten; one that is held (see hold.h) stays.
- * Returns how many it dropped.
+ * again, is gone, or is not as it was left (another name, owner or file) is
+ * forgotten: its cursor is done.  One that is held, by itself or with the
+ * relation of the rule, stays, and so does one whose rule is gone.  Returns
+ * how many it dropped.
  */
 extern int	janitor_partitions_drop_detached(const JanitorJob *job,
 											 List *rules, TimestampTz now);

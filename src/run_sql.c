@@ -2,7 +2,8 @@
  *
  * run_sql.c
  *	  Kind `sql`: the statements of a command, as the server itself would run
- *	  them for a client that sends them in one message.
+ *	  them for a client that sends them in one message.  Also single utility
+ *	  statements of ours that commit by themselves.
  *
  * Every statement goes through a portal, the only code here that does, and
  * not through SPI: a lone VACUUM, REINDEX CONCURRENTLY or a CALL that commits
@@ -263,4 +264,18 @@ janitor_run_sql(JanitorRun *run)
 	}
 	check_deferred_constraints();
 	MemoryContextSwitchTo(caller);
+}
+
+void
+janitor_run_utility(const char *sql)
+{
+	JanitorRun	run = {0};
+	List	   *statements;
+
+	run.command = sql;
+	run.context = CurrentMemoryContext;
+	statements = pg_parse_query(sql);
+	Assert(list_length(statements) == 1);
+	execute_statement(&run, linitial_node(RawStmt, statements), true);
+	MemoryContextSwitchTo(run.context);
 }

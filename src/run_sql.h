@@ -20,4 +20,12 @@
  */
 extern void janitor_run_sql(JanitorRun *run);
 
+/*
+ * Executes one utility statement at the top level, as the session's user, in
+ * a transaction that janitor_begin_run() has begun and that has done nothing
+ * that the statement's own commits would tear apart.  Returns in the
+ * transaction that the statement left open.  Errors pass.
+ */
+extern void janitor_run_utility(const char *sql);
+
 #endif							/* JANITOR_RUN_SQL_H */
