@@ -321,13 +321,13 @@ COMMENT ON COLUMN job_execution.worker IS 'Name of that worker.';
 COMMENT ON COLUMN job_execution.skipped IS 'Of a skipped row: how many consecutive occurrences it stands for.';
 COMMENT ON COLUMN job_execution.conflicts IS 'Repeats of this attempt after deadlocks, serialization failures and lock timeouts.';
 
-COMMENT ON TABLE job_change IS 'Who changed which job when: one row for each change of job_definition.';
+COMMENT ON TABLE job_change IS 'Who changed which job, rule or hold when: one row for each change.';
 COMMENT ON COLUMN job_change.id IS 'Number of the change.';
 COMMENT ON COLUMN job_change.changed_at IS 'When.';
 COMMENT ON COLUMN job_change.changed_by IS 'Session user who changed it.';
-COMMENT ON COLUMN job_change.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_change.job_name IS 'Name of the job. Empty for holds, which belong to none.';
 COMMENT ON COLUMN job_change.action IS 'create, alter, enable, disable, pause, resume or unschedule; set rule, drop rule; hold, release.';
-COMMENT ON COLUMN job_change.before IS 'The row of job_definition before the change, as a JSON object. NULL: there was none.';
+COMMENT ON COLUMN job_change.before IS 'The row of job_definition, job_rule or job_hold before the change, as a JSON object. NULL: there was none.';
 COMMENT ON COLUMN job_change.after IS 'The row after the change. NULL: there is none.';
 
 COMMENT ON TABLE job_rule IS 'Rules of retention and items jobs: which rows of which table, and what is done with them. Its columns are the arguments of job_schedule_retention() and job_set_rule(). In every expression the row is r.';
@@ -876,6 +876,53 @@ BEGIN ATOMIC
 END;
 REVOKE ALL ON FUNCTION job_logs FROM PUBLIC;
 COMMENT ON FUNCTION job_logs IS 'The newest runs, newest first, of one job or of all: the columns a person reads. only_failures: those that did not succeed; since: those that started then or later.';
+
+/* --- legal holds --- */
+
+CREATE FUNCTION job_hold_place(relation text,
+							   predicate text DEFAULT NULL,
+							   reason text DEFAULT NULL,
+							   until timestamptz DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_hold_place FROM PUBLIC;
+COMMENT ON FUNCTION job_hold_place IS 'Places a legal hold: from its commit on no rule touches the rows of the table for which predicate, an expression over the row r, is true (NULL: all rows), until job_hold_release() or the time until. reason is required. Returns the id of the hold. For members of the owner of the table.';
+
+CREATE FUNCTION job_hold_release(id bigint)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_hold_release FROM PUBLIC;
+COMMENT ON FUNCTION job_hold_release IS 'Releases a legal hold. It stays in job_hold, with who released it and when.';
+
+/*
+ * Holds on the tables of roles that the current user is a member of; of
+ * tables that are gone, for superusers only.
+ */
+CREATE VIEW job_holds WITH (security_barrier) AS
+	SELECT h.id, h.relation, h.predicate, h.reason, h.until,
+		   h.released_by IS NULL AND coalesce(h.until > clock_timestamp(), true) AS in_force,
+		   h.placed_by, h.placed_at, h.released_by, h.released_at
+	FROM job_hold h
+	WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
+				  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+				  WHERE (c.oid = h.relation_oid OR
+						 format('%I.%I', n.nspname, c.relname) = h.relation)
+					AND pg_catalog.pg_has_role(c.relowner, 'MEMBER'))
+	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
+COMMENT ON VIEW job_holds IS 'Legal holds on the tables of all roles that the current user is a member of.';
+COMMENT ON COLUMN job_holds.id IS 'Number of the hold.';
+COMMENT ON COLUMN job_holds.relation IS 'The table, with its schema, as it was called when the hold was placed.';
+COMMENT ON COLUMN job_holds.predicate IS 'An expression over the row r that is true for the rows held. NULL: all rows.';
+COMMENT ON COLUMN job_holds.reason IS 'Why, in words.';
+COMMENT ON COLUMN job_holds.until IS 'When the hold ends by itself. NULL: when it is released.';
+COMMENT ON COLUMN job_holds.in_force IS 'Neither released nor at its end?';
+COMMENT ON COLUMN job_holds.placed_by IS 'Session user who placed it.';
+COMMENT ON COLUMN job_holds.placed_at IS 'When.';
+COMMENT ON COLUMN job_holds.released_by IS 'Session user who released it. NULL: nobody yet.';
+COMMENT ON COLUMN job_holds.released_at IS 'When.';
+
+REVOKE ALL ON TABLE job_holds FROM PUBLIC;
+GRANT SELECT ON TABLE job_holds TO PUBLIC;
 
 /* --- inside a run --- */
 

@@ -63,7 +63,9 @@ static const struct
 	{"job_alter", DEFINE},
 	{"job_enable", DEFINE},
 	{"job_disable", DEFINE},
-	{"job_unschedule", DEFINE}
+	{"job_unschedule", DEFINE},
+	{"job_hold_place", DEFINE},
+	{"job_hold_release", DEFINE}
 };
 
 static const JanitorRelation tables[] = {

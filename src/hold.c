@@ -66,6 +66,7 @@
 #include "utils/varlena.h"
 
 #include "ledger.h"
+#include "rule.h"
 
 #define HOLD_LOCK_CLASS 8		/* see JOB_LOCK_CLASS in definition.c */
 
@@ -217,9 +218,8 @@ janitor_hold_lock_exclusively(Oid relid)
 
 /* --- the holds in force --- */
 
-/* The relation of that name now; InvalidOid if there is none. */
-static Oid
-relation_named(const char *relation)
+Oid
+janitor_hold_relation_named(const char *relation)
 {
 	List	   *names = textToQualifiedNameList(cstring_to_text(relation));
 	Oid			schema;
@@ -275,7 +275,7 @@ add_in_force(Collect *collect, Oid relid, const JanitorHold *hold)
 static void
 collect_hold(JanitorHold *hold, void *arg)
 {
-	Oid			named = relation_named(hold->relation);
+	Oid			named = janitor_hold_relation_named(hold->relation);
 
 	add_in_force(arg, named, hold);
 	if (hold->relation_oid != named)
@@ -404,9 +404,7 @@ node_condition(JanitorHolds *holds, JanitorHoldNode *node, bool above)
 static const char *
 from_item(const JanitorHoldNode *node)
 {
-	Oid			schema = get_rel_namespace(node->relid);
-	char	   *name = quote_qualified_identifier(get_namespace_name(schema),
-												  get_rel_name(node->relid));
+	char	   *name = janitor_relation_name(node->relid);
 
 	if (check_enable_rls(node->relid, InvalidOid, true) == RLS_ENABLED)
 		ereport(ERROR,

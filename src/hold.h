@@ -63,6 +63,12 @@ extern char *janitor_holds_condition(JanitorHolds *holds, Oid leaf);
 /* Is there any hold on these relations, as read last? */
 extern bool janitor_holds_any(const JanitorHolds *holds);
 
+/*
+ * The relation that has the qualified name of a hold now, InvalidOid if there
+ * is none.  No privilege is checked.
+ */
+extern Oid	janitor_hold_relation_named(const char *relation);
+
 /* Locks a relation against batches; by whoever places or releases a hold. */
 extern void janitor_hold_lock_exclusively(Oid relid);
 
