@@ -185,4 +185,11 @@ janitor_may_use_schema(Oid schema, Oid role)
 #define JANITOR_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* The file of a relation: RelFileNode became RelFileLocator in 16. */
+#if PG_VERSION_NUM >= 160000
+#define janitor_relation_file(rel) ((rel)->rd_locator.relNumber)
+#else
+#define janitor_relation_file(rel) ((rel)->rd_node.relNode)
+#endif
+
 #endif							/* JANITOR_COMPAT_H */

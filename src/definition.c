@@ -176,6 +176,7 @@ janitor_job_from_tuple(HeapTuple tuple)
 	job->owner = TextDatumGetCString(values[Anum_definition_owner - 1]);
 	job->owner_oid = DatumGetObjectId(values[Anum_definition_owner_oid - 1]);
 	job->version = DatumGetInt32(values[Anum_definition_version - 1]);
+	job->updated_at = DatumGetTimestampTz(values[Anum_definition_updated_at - 1]);
 	load_timing(job, values, nulls);
 	load_policy(job, values, nulls);
 	return job;

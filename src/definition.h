@@ -64,6 +64,7 @@ typedef struct JanitorJob
 	bool		paused;
 	TimestampTz paused_until;	/* DT_NOEND: until resumed */
 	int			version;
+	TimestampTz updated_at;
 } JanitorJob;
 
 /*

@@ -331,6 +331,7 @@ typedef struct JanitorExecution
 	char	   *sqlstate;
 	int64		records;		/* -1: NULL */
 	char	   *triggered_by;
+	Jsonb	   *result;
 } JanitorExecution;
 
 /* --- the extension and its relations; inside a transaction --- */

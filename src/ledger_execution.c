@@ -80,6 +80,7 @@ execution_from_tuple(JanitorTable *table, HeapTuple tuple,
 	it->records = janitor_row_int8(&row, Anum_execution_records_processed,
 								   -1);
 	it->triggered_by = janitor_row_text(&row, Anum_execution_triggered_by);
+	it->result = janitor_row_jsonb(&row, Anum_execution_result);
 }
 
 /* The columns that say what is run and why. */

@@ -23,9 +23,14 @@
 
 #include "access/htup_details.h"
 #include "executor/spi.h"
+#include "nodes/plannodes.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
 #include "utils/snapmgr.h"
+
+/* Rows of a result that are in memory at a time. */
+#define FETCH_ROWS 1000
 
 struct JanitorQuery
 {
@@ -74,34 +79,64 @@ janitor_query_free(JanitorQuery *query)
 	pfree(query);
 }
 
-/* Executes inside an open connection; the result is in SPI_tuptable. */
+/* SPI's way to say which parameters are NULL. */
 static void
-execute(JanitorQuery *query, const Datum *values, const bool *nulls,
-		int64 limit)
+set_flags(const JanitorQuery *query, const bool *nulls, char *flags)
 {
-	char		flags[JANITOR_QUERY_ARGS] = {0};
-	int			code;
-
 	Assert(query->nargs <= JANITOR_QUERY_ARGS);
 	for (int i = 0; i < query->nargs; i++)
 		flags[i] = nulls != NULL && nulls[i] ? 'n' : ' ';
-	code = SPI_execute_plan(query->plan, unconstify(Datum *, values), flags,
-							false, limit);
-	if (code < 0)
-		elog(ERROR, "could not execute: %s", SPI_result_code_string(code));
 }
 
 int64
 janitor_query_execute(JanitorQuery *query, const Datum *values,
 					  const bool *nulls)
 {
+	char		flags[JANITOR_QUERY_ARGS] = {0};
 	int64		processed;
+	int			code;
 
+	set_flags(query, nulls, flags);
 	begin_spi();
-	execute(query, values, nulls, 0);
+	code = SPI_execute_plan(query->plan, unconstify(Datum *, values), flags,
+							false, 0);
+	if (code < 0)
+		elog(ERROR, "could not execute: %s", SPI_result_code_string(code));
 	processed = SPI_processed;
 	end_spi();
 	return processed;
+}
+
+static Portal
+open_cursor(JanitorQuery *query, const Datum *values, const bool *nulls)
+{
+	char		flags[JANITOR_QUERY_ARGS] = {0};
+
+	set_flags(query, nulls, flags);
+	return SPI_cursor_open(NULL, query->plan, unconstify(Datum *, values),
+						   flags, false);
+}
+
+/* The rows that were fetched last. */
+static void
+pass_on(MemoryContext context,
+		void (*each) (TupleDesc desc, Datum *values, bool *nulls, void *arg),
+		void *arg)
+{
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	Datum	   *row = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		MemoryContext spi = MemoryContextSwitchTo(context);
+
+		heap_deform_tuple(SPI_tuptable->vals[i], desc, row, nulls);
+		each(desc, row, nulls, arg);
+		MemoryContextSwitchTo(spi);
+	}
+	pfree(row);
+	pfree(nulls);
 }
 
 int64
@@ -112,30 +147,28 @@ janitor_query_each(JanitorQuery *query, const Datum *values,
 				   void *arg)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int64		processed;
-	TupleDesc	desc;
-	Datum	   *row;
-	bool	   *row_nulls;
+	int64		total = 0;
+	Portal		portal;
 
 	begin_spi();
-	execute(query, values, nulls, limit);
-	processed = SPI_tuptable ? SPI_processed : 0;
-	if (processed > 0)
+	portal = open_cursor(query, values, nulls);
+	for (;;)
 	{
-		desc = SPI_tuptable->tupdesc;
-		row = palloc(desc->natts * sizeof(Datum));
-		row_nulls = palloc(desc->natts * sizeof(bool));
-	}
-	for (int64 i = 0; i < processed; i++)
-	{
-		MemoryContext spi = MemoryContextSwitchTo(caller);
+		int64		count = limit == 0 ? FETCH_ROWS :
+		Min(limit - total, FETCH_ROWS);
 
-		heap_deform_tuple(SPI_tuptable->vals[i], desc, row, row_nulls);
-		each(desc, row, row_nulls, arg);
-		MemoryContextSwitchTo(spi);
+		if (count <= 0)
+			break;
+		SPI_cursor_fetch(portal, true, count);
+		pass_on(caller, each, arg);
+		total += SPI_processed;
+		if (SPI_processed < count)
+			break;
+		SPI_freetuptable(SPI_tuptable);
 	}
+	SPI_cursor_close(portal);
 	end_spi();
-	return processed;
+	return total;
 }
 
 /* Where janitor_query_row() leaves the row. */
@@ -182,4 +215,19 @@ janitor_query_value(const char *sql, int nargs, const Oid *types,
 
 	janitor_query_free(query);
 	return found && !isnull;
+}
+
+double
+janitor_query_estimate(JanitorQuery *query, const Datum *values,
+					   const bool *nulls)
+{
+	Portal		portal;
+	double		rows;
+
+	begin_spi();
+	portal = open_cursor(query, values, nulls);
+	rows = linitial_node(PlannedStmt, portal->stmts)->planTree->plan_rows;
+	SPI_cursor_close(portal);
+	end_spi();
+	return rows;
 }

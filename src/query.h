@@ -56,6 +56,10 @@ extern bool janitor_query_row(JanitorQuery *query, const Datum *values,
 							  const bool *nulls, int columns,
 							  Datum *result, bool *result_nulls);
 
+/* How many rows the planner expects of a SELECT with these parameters. */
+extern double janitor_query_estimate(JanitorQuery *query, const Datum *values,
+									 const bool *nulls);
+
 /* Prepares, executes for one value of a known type, frees; false: none. */
 extern bool janitor_query_value(const char *sql, int nargs, const Oid *types,
 								const Datum *values, Datum *result);

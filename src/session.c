@@ -136,6 +136,7 @@ janitor_catch_error(MemoryContext context)
 	error = palloc(sizeof(JanitorError));
 	error->sqlstate = data->sqlerrcode;
 	error->message = pstrdup(data->message ? data->message : "");
+	error->hint = data->hint ? pstrdup(data->hint) : NULL;
 	FreeErrorData(data);
 	return error;
 }
@@ -162,6 +163,21 @@ janitor_attempt(void (*function) (void *arg), void *arg)
 	return error;
 }
 
+void
+janitor_rethrow(const JanitorError *error)
+{
+	ereport(ERROR,
+			(errcode(error->sqlstate),
+			 errmsg("%s", error->message),
+			 error->hint ? errhint("%s", error->hint) : 0));
+}
+
+void
+janitor_report_statistics(void)
+{
+	pgstat_report_stat(true);
+}
+
 /*
  * What DISCARD ALL does.  Run by itself, in its own transaction, after every
  * run; temporary tables are the only part that writes.
@@ -179,14 +195,6 @@ janitor_session_reset(void)
 	janitor_begin();
 	DiscardCommand(&statement, true);
 	janitor_commit(true);
-}
-
-static void
-apply_setting(const char *name, const char *value)
-{
-	(void) set_config_option(name, value,
-							 superuser() ? PGC_SUSET : PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
 void
@@ -223,7 +231,7 @@ janitor_session_apply(Jsonb *settings)
 					break;		/* refused when the job was defined */
 			}
 			if (text)
-				apply_setting(name, text);
+				janitor_session_set(name, text);
 		}
 	}
 }
@@ -233,6 +241,40 @@ set_locally(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+janitor_session_set(const char *name, const char *value)
+{
+	(void) set_config_option(name, value,
+							 superuser() ? PGC_SUSET : PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+}
+
+void
+janitor_session_set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+int
+janitor_settings_neutral(void)
+{
+	int			level = NewGUCNestLevel();
+
+	set_locally("datestyle", "ISO, YMD");
+	set_locally("intervalstyle", "postgres");
+	set_locally("timezone", "UTC");
+	set_locally("extra_float_digits", "3");
+	set_locally("bytea_output", "hex");
+	return level;
+}
+
+void
+janitor_settings_restore(int level)
+{
+	AtEOXact_GUC(true, level);
 }
 
 void

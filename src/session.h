@@ -20,6 +20,7 @@ typedef struct JanitorError
 {
 	int			sqlstate;
 	char	   *message;		/* primary message only */
+	char	   *hint;			/* NULL: none */
 } JanitorError;
 
 /*
@@ -47,6 +48,12 @@ extern JanitorError *janitor_catch_error(MemoryContext context);
  * that was current; NULL: there was none.
  */
 extern JanitorError *janitor_attempt(void (*function) (void *arg), void *arg);
+
+/* Raises an error that was caught, once more. */
+extern void janitor_rethrow(const JanitorError *error) pg_attribute_noreturn();
+
+/* What this session did to tables, for autovacuum: now, not some time. */
+extern void janitor_report_statistics(void);
 
 /*
  * The same for a job's own statements, with the session's settings for
@@ -79,6 +86,17 @@ extern void janitor_session_apply(Jsonb *settings);
 extern void janitor_as_role(Oid role, const char *search_path,
 							const char *time_zone,
 							void (*function) (void *arg), void *arg);
+
+/* One setting, for the session; or until the end of the transaction. */
+extern void janitor_session_set(const char *name, const char *value);
+extern void janitor_session_set_local(const char *name, const char *value);
+
+/*
+ * Between these two, values turn into text and back in the same way whatever
+ * the session's settings are.
+ */
+extern int	janitor_settings_neutral(void);
+extern void janitor_settings_restore(int level);
 
 /* Settings that the scheduler pins after connecting. */
 extern void janitor_session_pin(void);
