@@ -247,7 +247,14 @@ bool
 janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 				 const JanitorOutcome *outcome, JanitorLoss loss)
 {
-	if (!janitor_execution_finish(execution->id, outcome))
+	JanitorOutcome counted = *outcome;
+
+	/* of what was committed in batches the slices tell */
+	if (counted.records < 0 &&
+		(job == NULL || job->kind == JANITOR_KIND_RETENTION))
+		counted.records = janitor_cursor_handled(execution->job_name,
+												 execution->id);
+	if (!janitor_execution_finish(execution->id, &counted))
 		return false;
 	if (job == NULL)
 		return true;

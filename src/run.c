@@ -18,6 +18,9 @@
  * The status comes from whoever asked for the end (the slot), never from the
  * SQLSTATE: a run that swallowed its cancel and committed has succeeded.
  *
+ * A retention run does its work in many transactions, each with its own
+ * progress; the last one records what they add up to.
+ *
  * Memory: run_context holds everything of the run, is reset before the next,
  * and is no child of any transaction's.
  *
@@ -29,11 +32,13 @@
 
 #include "access/xact.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "conclude.h"
 #include "definition.h"
+#include "run_retention.h"
 #include "run_sql.h"
 #include "session.h"
 #include "settings.h"
@@ -46,6 +51,7 @@
 static MemoryContext run_context = NULL;
 static TimeoutId run_timeout;
 static TimeoutId statement_timeout;
+static TimestampTz timeout_at = DT_NOEND;	/* of the run in hand */
 static int	armed_statement_timeout;
 static volatile sig_atomic_t timeouts_fired;
 static volatile sig_atomic_t statement_timed_out;
@@ -96,19 +102,32 @@ janitor_run_init(void)
 										ALLOCSET_DEFAULT_SIZES);
 }
 
+/* The job's own timeout covers the whole run. */
+static void
+arm_run_timeout(const JanitorJob *job)
+{
+	timeouts_fired = 0;
+	statement_timed_out = false;
+	timeout_at = job->timeout > 0 ? GetCurrentTimestamp() + job->timeout :
+		DT_NOEND;
+	janitor_run_rearm_timeout();
+}
+
+void
+janitor_run_rearm_timeout(void)
+{
+	if (timeout_at != DT_NOEND)
+		enable_timeout_every(run_timeout, timeout_at, REPEAT_CANCEL_MS);
+}
+
 /*
- * The job's own timeout covers the whole run.  The server's statement_timeout
- * is armed for client messages only; a command is what a message would be.
+ * The server's statement_timeout is armed for client messages only; a command
+ * is what a message would be.
  */
 static void
 arm_timeouts(const JanitorJob *job)
 {
-	timeouts_fired = 0;
-	statement_timed_out = false;
-	if (job->timeout > 0)
-		enable_timeout_every(run_timeout,
-							 GetCurrentTimestamp() + job->timeout,
-							 REPEAT_CANCEL_MS);
+	arm_run_timeout(job);
 	armed_statement_timeout = StatementTimeout;
 	if (StatementTimeout > 0)
 		enable_timeout_after(statement_timeout, StatementTimeout);
@@ -119,6 +138,7 @@ disarm_timeouts(void)
 {
 	disable_timeout(run_timeout, false);
 	disable_timeout(statement_timeout, false);
+	timeout_at = DT_NOEND;
 }
 
 /* --- success --- */
@@ -187,44 +207,57 @@ describe_success(const Work *work, JanitorOutcome *outcome)
 }
 
 /*
- * Everything up to and including the commit.  There may be nothing to do: the
- * execution has been ended by somebody else.
+ * Loads the run and applies the job's settings, in a transaction of its own:
+ * settings of transactions count for those that begin after them.  false:
+ * there is nothing to do, the execution has been ended by somebody else.
+ */
+static bool
+prepare(Work *work)
+{
+	bool		found;
+
+	janitor_begin_run();
+	found = load(work);
+	if (found)
+	{
+		check_may_begin(work);
+		set_up_run(work);
+		janitor_session_apply(work->job->settings);
+	}
+	janitor_commit_run(true);
+	return found;
+}
+
+/*
+ * The last transaction of a run: its record, what follows from it, and the
+ * commit.  Whatever arrives from here on comes too late.
  */
 static void
-execute(void *arg)
+record(Work *work, const JanitorOutcome *outcome, bool flush)
 {
-	Work	   *work = arg;
+	janitor_current_run = NULL;
+	HOLD_CANCEL_INTERRUPTS();
+	janitor_conclude(&work->execution, work->job, outcome,
+					 JANITOR_LOSS_NONE);
+	janitor_commit_run(!flush);
+	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
+	janitor_log_outcome(&work->execution, outcome);
+}
+
+/* Statements, record and commit: one transaction. */
+static void
+execute_sql(Work *work)
+{
+	bool		non_atomic = janitor_job_is_non_atomic(work->job);
 	JanitorOutcome outcome;
-	bool		non_atomic;
-	bool		flush;
 
 	janitor_begin_run();
-	if (!load(work))
-	{
-		janitor_commit_run(true);
-		return;
-	}
-	check_may_begin(work);
-	set_up_run(work);
-
-	/* settings of transactions count for those that begin after them */
-	janitor_session_apply(work->job->settings);
-	janitor_commit_run(true);
-	janitor_begin_run();
-
-	if (work->job->kind != JANITOR_KIND_SQL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("jobs of kind \"%s\" cannot be run",
-						janitor_kind_name(work->job->kind))));
 	pgstat_report_activity(STATE_RUNNING, work->run.command);
-	non_atomic = janitor_job_is_non_atomic(work->job);
-
 	arm_timeouts(work->job);
 	work->started_at = work->run.now = GetCurrentTimestamp();
 	janitor_run_sql(&work->run);
 	disarm_timeouts();
-	janitor_current_run = NULL;
 
 	if (!janitor_extension_exists())
 	{
@@ -234,18 +267,55 @@ execute(void *arg)
 						work->execution.job_name)));
 		return;
 	}
-
-	/* whatever arrives from here on comes too late */
-	HOLD_CANCEL_INTERRUPTS();
-	flush = non_atomic || work->run.foreign ||
-		TransactionIdIsValid(GetTopTransactionIdIfAny());
 	describe_success(work, &outcome);
-	janitor_conclude(&work->execution, work->job, &outcome,
-					 JANITOR_LOSS_NONE);
-	janitor_commit_run(!flush);
-	QueryCancelPending = false;
-	RESUME_CANCEL_INTERRUPTS();
-	janitor_log_outcome(&work->execution, &outcome);
+	record(work, &outcome, non_atomic || work->run.foreign ||
+		   TransactionIdIsValid(GetTopTransactionIdIfAny()));
+}
+
+/* Batches that commit with their progress, then the record that adds it up. */
+static void
+execute_retention(Work *work)
+{
+	JanitorOutcome outcome;
+
+	pgstat_report_activity(STATE_RUNNING, "retention");
+	arm_run_timeout(work->job);
+	work->started_at = work->run.now = GetCurrentTimestamp();
+	describe_success(work, &outcome);
+	janitor_run_retention(&work->run, &work->execution, work->job, &outcome);
+	disarm_timeouts();
+
+	janitor_begin();
+	outcome.completed_at = GetCurrentTimestamp();
+	outcome.records = janitor_cursor_handled(work->execution.job_name,
+											 work->execution.id);
+	outcome.records = Max(outcome.records, 0);
+	janitor_retention_tidy(&work->execution, &outcome);
+	PopActiveSnapshot();
+	record(work, &outcome, true);
+}
+
+static void
+execute(void *arg)
+{
+	Work	   *work = arg;
+
+	if (!prepare(work))
+		return;
+	switch (work->job->kind)
+	{
+		case JANITOR_KIND_SQL:
+			execute_sql(work);
+			break;
+		case JANITOR_KIND_RETENTION:
+			execute_retention(work);
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("jobs of kind \"%s\" cannot be run",
+							janitor_kind_name(work->job->kind))));
+	}
 }
 
 /* --- failure --- */
@@ -331,25 +401,62 @@ record_failure(Work *work, const JanitorError *error)
 	janitor_log_outcome(&work->execution, &outcome);
 }
 
-/* The statements of an SQL job are nothing to be shared. */
-void
-janitor_run_help(int64 execution_id)
+/* --- helping --- */
+
+static void
+help(void *arg)
 {
+	Work	   *work = arg;
+
+	if (!prepare(work) || work->job->kind != JANITOR_KIND_RETENTION)
+		return;
+	pgstat_report_activity(STATE_RUNNING, "retention, helping");
+	janitor_help_retention(&work->run, &work->execution, work->job);
 }
 
-void
-janitor_run_execution(int64 execution_id)
+static Work *
+new_work(int64 execution_id)
 {
 	Work	   *work;
-	JanitorError *error;
 
 	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(run_context);
 	work = palloc0(sizeof(Work));
 	work->execution.id = execution_id;
 	work->started_at = GetCurrentTimestamp();
+	return work;
+}
 
-	error = janitor_attempt(execute, work);
+static void
+leave_work(void)
+{
+	pgstat_report_activity(STATE_IDLE, NULL);
+	MemoryContextSwitchTo(TopMemoryContext);
+}
+
+void
+janitor_run_help(int64 execution_id)
+{
+	Work	   *work = new_work(execution_id);
+	JanitorError *error = janitor_attempt(help, work);
+
+	timeout_at = DT_NOEND;
+	janitor_current_run = NULL;
+	if (error != NULL && error->sqlstate != ERRCODE_QUERY_CANCELED)
+		ereport(LOG,
+				(errmsg("a helper of job \"%s\" failed: %s",
+						work->execution.job_name ?
+						work->execution.job_name : "?", error->message)));
+	janitor_session_reset();
+	leave_work();
+}
+
+void
+janitor_run_execution(int64 execution_id)
+{
+	Work	   *work = new_work(execution_id);
+	JanitorError *error = janitor_attempt(execute, work);
+
 	janitor_current_run = NULL;
 	if (error)
 		janitor_helpers_dismiss(true);
@@ -362,6 +469,5 @@ janitor_run_execution(int64 execution_id)
 						execution_id, error->message)));
 	else
 		janitor_session_reset();
-	pgstat_report_activity(STATE_IDLE, NULL);
-	MemoryContextSwitchTo(TopMemoryContext);
+	leave_work();
 }

@@ -49,11 +49,14 @@ extern JanitorRun *janitor_current_run;
 extern void janitor_run_execution(int64 execution_id);
 
 /*
- * Helps with a run that another worker carries out, until there is nothing
- * left to do or janitor_helper_should_leave().  It ends quietly: what becomes
- * of the run is told by its own worker.
+ * Carries out what a run in another worker has to share, until there is
+ * nothing left or this worker is wanted elsewhere.  Errors end it quietly: the
+ * run's own worker does what is left, and finds them.
  */
 extern void janitor_run_help(int64 execution_id);
+
+/* After an ERROR that does not end the run: its timeout counts on. */
+extern void janitor_run_rearm_timeout(void);
 
 /* Registers the timers of runs; once per worker, after connecting. */
 extern void janitor_run_init(void);

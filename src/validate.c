@@ -245,6 +245,18 @@ static const struct
 	1 << JANITOR_KIND_RETENTION | 1 << JANITOR_KIND_ITEMS},
 };
 
+/* Runs of one retention job would get into each other's way. */
+static void
+check_single_run(const JanitorDraft *draft)
+{
+	if (draft_is_null(draft, max_running) ||
+		DatumGetInt32(draft_value(draft, max_running)) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"max_running\" of a retention job must be 1"),
+				 errhint("For several workers at the same table set \"parallel\".")));
+}
+
 static void
 check_kind_options(const JanitorDraft *draft)
 {
@@ -258,6 +270,8 @@ check_kind_options(const JanitorDraft *draft)
 					 errmsg("option \"%s\" does not apply to jobs of kind \"%s\"",
 							kind_options[i].option,
 							janitor_kind_name(kind))));
+	if (kind == JANITOR_KIND_RETENTION)
+		check_single_run(draft);
 }
 
 /* --- command --- */

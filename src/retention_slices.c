@@ -1,0 +1,220 @@
+/*-------------------------------------------------------------------------
+ *
+ * retention_slices.c
+ *	  Where a retention run begins: what earlier runs left, the plan of a rule.
+ *
+ * Going on.  A run that repeats one which died (retry_of) goes on with its
+ * slices and counts ages from the same instant.  After a run that stopped
+ * early as a success, the next one goes on with its slices too, but from its
+ * own instant.  In any other case, and when the job was changed since, the
+ * slices are planned afresh; only partitions on their way out are always seen
+ * to.
+ *
+ * Errors, memory: see run_retention.c.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "retention_internal.h"
+
+#include "nodes/value.h"
+#include "utils/memutils.h"
+
+#include "guard.h"
+#include "object.h"
+#include "plan.h"
+#include "progress.h"
+#include "session.h"
+
+
+/* --- what earlier runs left --- */
+
+typedef struct Leftovers
+{
+	JanitorCursor *newest;		/* of any slice but detached ones */
+	List	   *cursors;		/* of JanitorCursor: all of them */
+}			Leftovers;
+
+static bool
+collect_leftover(JanitorCursor *cursor, void *arg)
+{
+	Leftovers  *leftovers = arg;
+	JanitorCursor *copy;
+
+	if (cursor->state == JANITOR_CURSOR_DETACHED)
+		return true;
+	copy = palloc(sizeof(JanitorCursor));
+	*copy = *cursor;
+	leftovers->cursors = lappend(leftovers->cursors, copy);
+	if (leftovers->newest == NULL ||
+		copy->execution_id > leftovers->newest->execution_id)
+		leftovers->newest = copy;
+	return true;
+}
+
+/* Did that run end as a success, before everything was done? */
+static bool
+stopped_early(int64 execution_id)
+{
+	JanitorExecution execution;
+
+	return janitor_execution_find(execution_id, &execution) &&
+		execution.status == JANITOR_SUCCEEDED;
+}
+
+void
+janitor_retention_look_back(JanitorRetention * retention)
+{
+	Leftovers	leftovers = {NULL, NIL};
+	ListCell   *cell;
+
+	janitor_begin();
+	janitor_cursor_scan(retention->job->name, collect_leftover, &leftovers);
+	retention->afresh = true;
+	if (leftovers.newest != NULL &&
+		retention->job->updated_at <= leftovers.newest->updated_at)
+	{
+		int64		before = leftovers.newest->execution_id;
+
+		if (retention->execution->retry_of == before)
+			retention->as_of = leftovers.newest->as_of;
+		retention->afresh = retention->execution->retry_of != before &&
+			!stopped_early(before);
+	}
+	foreach(cell, leftovers.cursors)
+	{
+		JanitorCursor *cursor = lfirst(cell);
+
+		if (retention->afresh &&
+			!(cursor->method == JANITOR_METHOD_PARTITION &&
+			  cursor->state == JANITOR_CURSOR_OPEN))
+			janitor_cursor_delete(cursor->id);
+	}
+	janitor_commit(true);
+}
+
+/* --- planning a rule --- */
+
+/* Is the slice still about what it was about? */
+static bool
+still_valid(const JanitorCursor *cursor, List *leaves)
+{
+	ListCell   *cell;
+
+	foreach(cell, leaves)
+	{
+		Oid			leaf = lfirst_oid(cell);
+
+		if (strcmp(janitor_relation_name(leaf), cursor->relation) == 0)
+			return janitor_relfilenode(leaf) == cursor->relfilenode;
+	}
+	return false;
+}
+
+/*
+ * Takes over the slices that an earlier run left of this rule; returns the
+ * relations, as text, that need no plan any more.
+ */
+static List *
+take_over(JanitorRuleRun * rr)
+{
+	Leftovers	leftovers = {NULL, NIL};
+	List	   *covered = NIL;
+	ListCell   *cell;
+
+	janitor_cursor_scan(rr->rule->job_name, collect_leftover, &leftovers);
+	foreach(cell, leftovers.cursors)
+	{
+		JanitorCursor *cursor = lfirst(cell);
+
+		if (strcmp(cursor->rule, rr->rule->name) != 0)
+			continue;
+		if (cursor->method != JANITOR_METHOD_PARTITION &&
+			!still_valid(cursor, rr->leaves))
+		{
+			janitor_cursor_delete(cursor->id);
+			continue;
+		}
+		cursor->execution_id = rr->retention->execution->id;
+		cursor->handled = cursor->locked = 0;
+		cursor->worker = 0;
+		cursor->as_of = rr->retention->as_of;
+		janitor_cursor_update(cursor);
+		rr->ids = lappend(rr->ids, janitor_slice_id(cursor->id));
+		rr->methods[cursor->method]++;
+		covered = lappend(covered, makeString(cursor->relation));
+	}
+	return covered;
+}
+
+void
+janitor_retention_add_slices(JanitorRuleRun * rr, List *slices)
+{
+	ListCell   *cell;
+
+	foreach(cell, slices)
+	{
+		JanitorCursor *cursor = lfirst(cell);
+
+		cursor->execution_id = rr->retention->execution->id;
+		cursor->as_of = rr->retention->as_of;
+		janitor_cursor_insert(cursor);
+		rr->ids = lappend(rr->ids, janitor_slice_id(cursor->id));
+		rr->methods[cursor->method]++;
+	}
+}
+
+/* The slices of all leaves that are not covered; partitions come first. */
+static void
+plan_leaves(JanitorRuleRun * rr, List *covered)
+{
+	JanitorHolds *holds = rr->batching->holds;
+	List	   *later = NIL;
+	ListCell   *cell;
+
+	foreach(cell, rr->leaves)
+	{
+		JanitorLeafPlan leaf;
+		List	   *slices;
+
+		janitor_plan_leaf(rr->ready, lfirst_oid(cell), holds, &leaf);
+		rr->estimate += leaf.rows;
+		rr->total += leaf.total;
+		if (list_member(covered, makeString(janitor_relation_name(leaf.leaf))))
+			continue;
+		slices = janitor_plan_slices(rr->ready, &leaf);
+		if (leaf.method == JANITOR_METHOD_PARTITION)
+			janitor_retention_add_slices(rr, slices);
+		else
+			later = list_concat(later, slices);
+	}
+	janitor_retention_add_slices(rr, later);
+}
+
+void
+janitor_retention_plan(JanitorRuleRun * rr)
+{
+	JanitorRetention *retention = rr->retention;
+	JanitorGuard guard;
+
+	janitor_progress_phase("planning", InvalidOid);
+	janitor_begin();
+	rr->ready = janitor_rule_ready(rr->rule, retention->job, retention->as_of);
+	rr->batching = janitor_batching_begin(rr->ready);
+	rr->leaves = janitor_relation_leaves(rr->ready->relid);
+	(void) janitor_holds_read(rr->batching->holds);
+	plan_leaves(rr, take_over(rr));
+	guard = janitor_guard(rr->ready, rr->batching->holds, rr->leaves,
+						  rr->estimate, rr->total,
+						  janitor_object_get_bool(retention->run->args,
+												  "confirm"));
+	janitor_commit(true);
+
+	rr->cutoff = rr->ready->cutoff;
+	if (rr->ready->bound_text != NULL)
+		rr->bound = MemoryContextStrdup(retention->context,
+										rr->ready->bound_text);
+	rr->batching->limit = guard.limit;
+	rr->batching->limit_name = guard.name;
+}
