@@ -636,6 +636,24 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 REVOKE ALL ON FUNCTION job_why FROM PUBLIC;
 COMMENT ON FUNCTION job_why IS 'Why does a job not run? One row a check; hint says what to do about each that is not ok.';
 
+CREATE FUNCTION job_preview(job_name text, exact boolean DEFAULT false)
+RETURNS TABLE (rule text,
+			   relation text,
+			   action text,
+			   method text,
+			   cutoff timestamptz,
+			   rows bigint,
+			   counted boolean,
+			   held bigint,
+			   cascaded bigint,
+			   oldest text,
+			   newest text,
+			   index_used text,
+			   warnings text)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+REVOKE ALL ON FUNCTION job_preview FROM PUBLIC;
+COMMENT ON FUNCTION job_preview IS 'What a retention job would do now, rule by rule and partition by partition; changes nothing. rows, held (expired but under a hold) and cascaded (taken along by foreign keys) are the planner''s estimates, or counted with exact.';
+
 /* Rows that are visible to the caller anyway, through its roles. */
 CREATE FUNCTION job_running()
 RETURNS TABLE (execution_id bigint, pid int, since timestamptz)

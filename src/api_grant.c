@@ -49,6 +49,7 @@ static const struct
 	{"job_next_runs", OBSERVE | OPERATE | DEFINE},
 	{"job_logs", OBSERVE | OPERATE | DEFINE},
 	{"job_why", OBSERVE | OPERATE | DEFINE},
+	{"job_preview", OPERATE | DEFINE},
 	{"job_wait", OBSERVE | OPERATE | DEFINE},
 	{"job_trigger", OPERATE | DEFINE},
 	{"job_run", OPERATE | DEFINE},
