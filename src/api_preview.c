@@ -31,7 +31,7 @@ typedef struct Preview
 	JanitorJob *job;
 	bool		exact;
 	List	   *rows;			/* result, of JanitorPreview */
-}			Preview;
+} Preview;
 
 static void
 preview_rules(void *arg)
@@ -63,7 +63,7 @@ set_count(Datum *values, bool *nulls, int column, int64 count)
 }
 
 static void
-put_row(ReturnSetInfo *result, const JanitorPreview * row, bool exact)
+put_row(ReturnSetInfo *result, const JanitorPreview *row, bool exact)
 {
 	Datum		values[PREVIEW_COLUMNS] = {0};
 	bool		nulls[PREVIEW_COLUMNS] = {0};

@@ -82,7 +82,7 @@ typedef struct JanitorChange
 	bool		skip_locked;
 	bool		lists;			/* it reads the rows' places, changes nothing */
 	JanitorQuery *query;
-}			JanitorChange;
+} JanitorChange;
 
 JanitorBatching *
 janitor_batching_begin(const JanitorReadyRule *ready)
@@ -109,7 +109,7 @@ janitor_batching_begin(const JanitorReadyRule *ready)
 }
 
 static void
-forget_changes(JanitorBatching * batching)
+forget_changes(JanitorBatching *batching)
 {
 	ListCell   *cell;
 
@@ -125,7 +125,7 @@ forget_changes(JanitorBatching * batching)
 }
 
 void
-janitor_batching_end(JanitorBatching * batching)
+janitor_batching_end(JanitorBatching *batching)
 {
 	forget_changes(batching);
 	MemoryContextDelete(batching->scratch);
@@ -134,7 +134,7 @@ janitor_batching_end(JanitorBatching * batching)
 /* --- statements --- */
 
 static JanitorChange *
-find_change(JanitorBatching * batching, Oid leaf, JanitorRange range,
+find_change(JanitorBatching *batching, Oid leaf, JanitorRange range,
 			bool skip_locked, bool lists)
 {
 	ListCell   *cell;
@@ -151,7 +151,7 @@ find_change(JanitorBatching * batching, Oid leaf, JanitorRange range,
 }
 
 static char *
-statement_text(JanitorBatching * batching, Oid leaf, JanitorRange range,
+statement_text(JanitorBatching *batching, Oid leaf, JanitorRange range,
 			   bool skip_locked, bool lists)
 {
 	char	   *held = janitor_holds_condition(batching->holds, leaf);
@@ -166,7 +166,7 @@ statement_text(JanitorBatching * batching, Oid leaf, JanitorRange range,
 
 /* Statements are kept until the leaf or the holds change. */
 JanitorQuery *
-janitor_batch_query(JanitorBatching * batching, Oid leaf, JanitorRange range,
+janitor_batch_query(JanitorBatching *batching, Oid leaf, JanitorRange range,
 					bool skip_locked, bool lists)
 {
 	JanitorChange *change = find_change(batching, leaf, range, skip_locked,
@@ -195,7 +195,7 @@ janitor_batch_query(JanitorBatching * batching, Oid leaf, JanitorRange range,
 
 /* The parameters: the bound, and what the range has. */
 void
-janitor_batch_parameters(const JanitorBatching * batching, const JanitorBatchRange * range,
+janitor_batch_parameters(const JanitorBatching *batching, const JanitorBatchRange *range,
 						 Datum *values, bool *nulls)
 {
 	const JanitorReadyRule *ready = batching->ready;
@@ -214,7 +214,7 @@ janitor_batch_parameters(const JanitorBatching * batching, const JanitorBatchRan
  * nothing to be done but to wait for him, in a transaction that holds nothing.
  */
 void
-janitor_batch_begin(JanitorBatching * batching)
+janitor_batch_begin(JanitorBatching *batching)
 {
 	TimestampTz since = 0;
 
@@ -248,7 +248,7 @@ janitor_batch_begin(JanitorBatching * batching)
 
 /* More rows than the guard allows: nothing of this batch stays. */
 static void
-check_limit(const JanitorBatching * batching, int64 rows)
+check_limit(const JanitorBatching *batching, int64 rows)
 {
 	if (batching->handled + rows <= batching->limit)
 		return;
@@ -260,7 +260,7 @@ check_limit(const JanitorBatching * batching, int64 rows)
 }
 
 static void
-note_progress(const JanitorBatching * batching)
+note_progress(const JanitorBatching *batching)
 {
 	double		fraction = -1;
 
@@ -271,7 +271,7 @@ note_progress(const JanitorBatching * batching)
 
 /* The cursor outlives the batch, and so does its position. */
 void
-janitor_batch_set_position(JanitorBatching * batching, JanitorCursor *cursor,
+janitor_batch_set_position(JanitorBatching *batching, JanitorCursor *cursor,
 						   const char *position)
 {
 	char	   *old = cursor->position;
@@ -338,7 +338,7 @@ is_conflict(const JanitorError *error)
  * errors pass.
  */
 bool
-janitor_batch_attempt(JanitorBatch * batch)
+janitor_batch_attempt(JanitorBatch *batch)
 {
 	JanitorError *error = janitor_attempt(carry_out, batch);
 
@@ -352,7 +352,7 @@ janitor_batch_attempt(JanitorBatch * batch)
 
 /* Between batches: has this slice to end here? */
 bool
-janitor_batch_must_stop(const JanitorBatching * batching)
+janitor_batch_must_stop(const JanitorBatching *batching)
 {
 	return batching->budget <= 0 ||
 		(batching->deadline != DT_NOEND &&
@@ -386,7 +386,7 @@ janitor_batch_write_cursor(JanitorCursor *cursor)
 
 /* Moves the cursor over a range that was worked off in other ways. */
 void
-janitor_batch_move_cursor(JanitorBatching * batching, JanitorCursor *cursor,
+janitor_batch_move_cursor(JanitorBatching *batching, JanitorCursor *cursor,
 						  const char *position, bool last)
 {
 	if (position != NULL)
@@ -399,7 +399,7 @@ janitor_batch_move_cursor(JanitorBatching * batching, JanitorCursor *cursor,
 /* --- sizes --- */
 
 static int64
-first_size(const JanitorBatching * batching, JanitorMethod method)
+first_size(const JanitorBatching *batching, JanitorMethod method)
 {
 	int64		rows = batching->ready->rule->batch_rows;
 
@@ -415,7 +415,7 @@ first_size(const JanitorBatching * batching, JanitorMethod method)
  * at no more rows than a batch may have.
  */
 static int64
-next_size(const JanitorBatching * batching, const JanitorBatch * batch,
+next_size(const JanitorBatching *batching, const JanitorBatch *batch,
 		  JanitorMethod method)
 {
 	int			fixed = batching->ready->rule->batch_rows;
@@ -435,7 +435,7 @@ next_size(const JanitorBatching * batching, const JanitorBatch * batch,
 
 /* The rows that a batch of the present size would have, more or less. */
 static double
-rows_expected(const JanitorBatching * batching, JanitorMethod method)
+rows_expected(const JanitorBatching *batching, JanitorMethod method)
 {
 	return batching->size *
 		(method == JANITOR_METHOD_BLOCKS ? batching->rows_per_block : 1);
@@ -446,7 +446,7 @@ rows_expected(const JanitorBatching * batching, JanitorMethod method)
  * it.  The size of the next follows from it only if it went straight.
  */
 bool
-janitor_batch_work_off(JanitorBatch * batch, JanitorMethod method)
+janitor_batch_work_off(JanitorBatch *batch, JanitorMethod method)
 {
 	JanitorBatching *batching = batch->batching;
 	int64		limit = 0;
@@ -493,7 +493,7 @@ read_block(const char *text, BlockNumber otherwise)
 }
 
 static bool
-slice_of_blocks(JanitorBatching * batching, JanitorCursor *cursor, Oid leaf)
+slice_of_blocks(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf)
 {
 	int64		at = read_block(cursor->position, 0);
 	int64		end = read_block(cursor->until, MaxBlockNumber);
@@ -526,7 +526,7 @@ slice_of_blocks(JanitorBatching * batching, JanitorCursor *cursor, Oid leaf)
 
 /* The leaf of a slice, and how its rows lie. */
 static Oid
-open_leaf(JanitorBatching * batching, const JanitorCursor *cursor)
+open_leaf(JanitorBatching *batching, const JanitorCursor *cursor)
 {
 	Oid			leaf;
 	Relation	rel;
@@ -546,7 +546,7 @@ open_leaf(JanitorBatching * batching, const JanitorCursor *cursor)
 }
 
 bool
-janitor_batch_slice(JanitorBatching * batching, JanitorCursor *cursor)
+janitor_batch_slice(JanitorBatching *batching, JanitorCursor *cursor)
 {
 	MemoryContext caller = MemoryContextSwitchTo(batching->context);
 	Oid			leaf = open_leaf(batching, cursor);

@@ -47,25 +47,25 @@ typedef struct JanitorBatching
 	List	   *conflicts;		/* ranges with rows that somebody held */
 	int64		size;			/* rows, or blocks, of the next batch */
 	double		rows_per_block; /* of the leaf in hand */
-}			JanitorBatching;
+} JanitorBatching;
 
 /* In the current context, which becomes its own; in a transaction. */
-extern JanitorBatching * janitor_batching_begin(const JanitorReadyRule *ready);
+extern JanitorBatching *janitor_batching_begin(const JanitorReadyRule *ready);
 
 /*
  * Works on a slice that this process has claimed; called and returns outside
  * a transaction.  true: it is done.  false: the deadline, the budget or
  * should_leave ended it before; the cursor says where to go on.
  */
-extern bool janitor_batch_slice(JanitorBatching * batching,
+extern bool janitor_batch_slice(JanitorBatching *batching,
 								JanitorCursor *cursor);
 
 /*
  * Comes back to the rows that somebody else had locked, once; what still
  * cannot be had is counted in their cursors.
  */
-extern void janitor_batch_revisit(JanitorBatching * batching);
+extern void janitor_batch_revisit(JanitorBatching *batching);
 
-extern void janitor_batching_end(JanitorBatching * batching);
+extern void janitor_batching_end(JanitorBatching *batching);
 
 #endif							/* JANITOR_BATCH_H */

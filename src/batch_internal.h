@@ -21,7 +21,7 @@ typedef struct JanitorBatchRange
 	JanitorRange kind;
 	Datum		from;			/* $2, see JanitorRange */
 	Datum		to;				/* $3 */
-}			JanitorBatchRange;
+} JanitorBatchRange;
 
 /* One attempt at a batch, as an argument of janitor_attempt(). */
 typedef struct JanitorBatch
@@ -35,41 +35,41 @@ typedef struct JanitorBatch
 	bool		last;			/* the slice is done with it */
 	int64		rows;			/* result */
 	int64		took;			/* microseconds */
-}			JanitorBatch;
+} JanitorBatch;
 
 /* --- batch.c --- */
 
 /* Begins the transaction of a batch, with holds and timeouts in place. */
-extern void janitor_batch_begin(JanitorBatching * batching);
+extern void janitor_batch_begin(JanitorBatching *batching);
 
 /* A statement on a range of a leaf; `lists`: it only reads where rows lie. */
-extern JanitorQuery *janitor_batch_query(JanitorBatching * batching, Oid leaf,
+extern JanitorQuery *janitor_batch_query(JanitorBatching *batching, Oid leaf,
 										 JanitorRange range, bool skip_locked,
 										 bool lists);
-extern void janitor_batch_parameters(const JanitorBatching * batching,
-									 const JanitorBatchRange * range,
+extern void janitor_batch_parameters(const JanitorBatching *batching,
+									 const JanitorBatchRange *range,
 									 Datum *values, bool *nulls);
 
 /*
  * Carries a batch out; false: it met a lock and has been rolled back.  Other
  * errors pass.
  */
-extern bool janitor_batch_attempt(JanitorBatch * batch);
+extern bool janitor_batch_attempt(JanitorBatch *batch);
 
 /*
  * One range of a slice, whatever it takes; false: the slice has to stop within
  * it.
  */
-extern bool janitor_batch_work_off(JanitorBatch * batch, JanitorMethod method);
+extern bool janitor_batch_work_off(JanitorBatch *batch, JanitorMethod method);
 
 /* Between batches: has this slice to end here? */
-extern bool janitor_batch_must_stop(const JanitorBatching * batching);
+extern bool janitor_batch_must_stop(const JanitorBatching *batching);
 
 /* A copy of a range's parameter that outlives the batch. */
-extern Datum janitor_batch_keep_value(JanitorBatching * batching,
+extern Datum janitor_batch_keep_value(JanitorBatching *batching,
 									  JanitorRange kind, Datum value);
 
-extern void janitor_batch_set_position(JanitorBatching * batching,
+extern void janitor_batch_set_position(JanitorBatching *batching,
 									   JanitorCursor *cursor,
 									   const char *position);
 extern void janitor_batch_write_cursor(JanitorCursor *cursor);
@@ -78,14 +78,14 @@ extern void janitor_batch_write_cursor(JanitorCursor *cursor);
  * Moves the cursor over a range that was worked off in other ways; position
  * NULL: as it is.
  */
-extern void janitor_batch_move_cursor(JanitorBatching * batching,
+extern void janitor_batch_move_cursor(JanitorBatching *batching,
 									  JanitorCursor *cursor,
 									  const char *position, bool last);
 
 /* --- batch_keys.c --- */
 
 /* As janitor_batch_slice(), by keys. */
-extern bool janitor_batch_keys(JanitorBatching * batching,
+extern bool janitor_batch_keys(JanitorBatching *batching,
 							   JanitorCursor *cursor, Oid leaf);
 
 /* --- batch_rows.c --- */
@@ -95,15 +95,15 @@ extern bool janitor_batch_keys(JanitorBatching * batching,
  * how many of those it found it could not handle.  limit 0: all.  false: it
  * had to stop before the end.
  */
-extern bool janitor_batch_as_rows(JanitorBatching * batching,
+extern bool janitor_batch_as_rows(JanitorBatching *batching,
 								  JanitorCursor *cursor, Oid leaf,
-								  const JanitorBatchRange * range,
+								  const JanitorBatchRange *range,
 								  int64 limit, int64 portion, int64 *left);
 
 /* Remembers a range, some rows of which could not be had, for the end. */
-extern void janitor_batch_remember(JanitorBatching * batching,
+extern void janitor_batch_remember(JanitorBatching *batching,
 								   JanitorCursor *cursor, Oid leaf,
-								   const JanitorBatchRange * range,
+								   const JanitorBatchRange *range,
 								   int64 rows);
 
 #endif							/* JANITOR_BATCH_INTERNAL_H */

@@ -27,7 +27,7 @@
 
 /* A key as text, and back, the same in every session.  In a transaction. */
 static char *
-key_text(const JanitorBatching * batching, Datum key)
+key_text(const JanitorBatching *batching, Datum key)
 {
 	Oid			output;
 	bool		varlena;
@@ -41,7 +41,7 @@ key_text(const JanitorBatching * batching, Datum key)
 }
 
 static Datum
-key_value(const JanitorBatching * batching, char *text)
+key_value(const JanitorBatching *batching, char *text)
 {
 	Oid			input;
 	Oid			ioparam;
@@ -67,7 +67,7 @@ typedef struct KeySearch
 	bool		found;			/* results, in the current context */
 	Datum		key;
 	char	   *text;
-}			KeySearch;
+} KeySearch;
 
 /* The key at an offset in a range of keys, by the index. */
 static void
@@ -107,7 +107,7 @@ find_key(void *arg)
 }
 
 static bool
-look_for_key(KeySearch * search)
+look_for_key(KeySearch *search)
 {
 	JanitorError *error = janitor_attempt(find_key, search);
 
@@ -127,7 +127,7 @@ same_key(const JanitorBatching *batching, Datum a, Datum b)
  * rows.
  */
 static bool
-work_off_ties(JanitorBatch * batch)
+work_off_ties(JanitorBatch *batch)
 {
 	JanitorBatching *batching = batch->batching;
 	int64		limit = batching->budget < PG_INT64_MAX ? batching->budget : 0;
@@ -192,9 +192,9 @@ static bool
 next_range(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf,
 		   Datum *from, Datum until)
 {
-	KeySearch	search = {.batching = batching, .leaf = leaf, .until = until};
+	KeySearch	search = {.batching = batching,.leaf = leaf,.until = until};
 	JanitorBatch batch = {
-		.batching = batching, .cursor = cursor, .leaf = leaf
+		.batching = batching,.cursor = cursor,.leaf = leaf
 	};
 	bool		ties;
 
@@ -214,7 +214,7 @@ next_range(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf,
 bool
 janitor_batch_keys(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf)
 {
-	KeySearch	first = {.batching = batching, .leaf = leaf};
+	KeySearch	first = {.batching = batching,.leaf = leaf};
 	Datum		from;
 
 	read_limits(batching, cursor, &first);

@@ -35,7 +35,7 @@ typedef struct Conflict
 	JanitorCursor *cursor;
 	Oid			leaf;
 	JanitorBatchRange range;
-}			Conflict;
+} Conflict;
 
 /* Where the expired rows of a range lie. */
 typedef struct Listing
@@ -47,7 +47,7 @@ typedef struct Listing
 	ItemPointerData *places;	/* result, in the batching's scratch */
 	int64		count;
 	int64		room;
-}			Listing;
+} Listing;
 
 static void
 append_place(TupleDesc desc, Datum *values, bool *nulls, void *arg)
@@ -84,7 +84,7 @@ list_rows(void *arg)
 }
 
 static void
-list_range(Listing * listing)
+list_range(Listing *listing)
 {
 	JanitorError *error = janitor_attempt(list_rows, listing);
 
@@ -109,7 +109,7 @@ tid_array(const ItemPointerData *places, int64 count)
  * lock rows at all; those whose children are, one by one in the end.  Returns how many it handled.
  */
 static int64
-handle_places(const Listing * listing, JanitorCursor *cursor,
+handle_places(const Listing *listing, JanitorCursor *cursor,
 			  const ItemPointerData *places, int64 count)
 {
 	JanitorBatch batch = {
@@ -136,8 +136,8 @@ handle_places(const Listing * listing, JanitorCursor *cursor,
  * could not handle.  false: it had to stop before the end.
  */
 bool
-janitor_batch_as_rows(JanitorBatching * batching, JanitorCursor *cursor, Oid leaf,
-					  const JanitorBatchRange * range, int64 limit, int64 portion, int64 *left)
+janitor_batch_as_rows(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf,
+					  const JanitorBatchRange *range, int64 limit, int64 portion, int64 *left)
 {
 	Listing		listing = {
 		.batching = batching,.leaf = leaf,.range = *range,.limit = limit
@@ -161,8 +161,8 @@ janitor_batch_as_rows(JanitorBatching * batching, JanitorCursor *cursor, Oid lea
 
 /* Remembers a range for the end; beyond a number, its rows just count. */
 void
-janitor_batch_remember(JanitorBatching * batching, JanitorCursor *cursor, Oid leaf,
-					   const JanitorBatchRange * range, int64 rows)
+janitor_batch_remember(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf,
+					   const JanitorBatchRange *range, int64 rows)
 {
 	MemoryContext caller;
 	Conflict   *conflict;
@@ -186,7 +186,7 @@ janitor_batch_remember(JanitorBatching * batching, JanitorCursor *cursor, Oid le
 }
 
 static void
-revisit(JanitorBatching * batching, Conflict * conflict)
+revisit(JanitorBatching *batching, Conflict *conflict)
 {
 	int64		left;
 
@@ -198,7 +198,7 @@ revisit(JanitorBatching * batching, Conflict * conflict)
 }
 
 void
-janitor_batch_revisit(JanitorBatching * batching)
+janitor_batch_revisit(JanitorBatching *batching)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *cell;

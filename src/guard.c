@@ -81,7 +81,7 @@ typedef struct History
 	const char *rule;
 	int			runs;
 	int64		largest;
-}			History;
+} History;
 
 /* {"rules": {"name": {"rows": n}}} */
 static int64
@@ -131,7 +131,7 @@ jump_limit(const JanitorRule *rule, double total)
 /* --- the guards --- */
 
 static void
-refuse(const JanitorRule *rule, const JanitorGuard * guard, bool jump)
+refuse(const JanitorRule *rule, const JanitorGuard *guard, bool jump)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CHECK_VIOLATION),
@@ -149,7 +149,7 @@ refuse(const JanitorRule *rule, const JanitorGuard * guard, bool jump)
 
 /* The smaller of two limits, with its name. */
 static void
-lower_to(JanitorGuard * guard, int64 limit, const char *name)
+lower_to(JanitorGuard *guard, int64 limit, const char *name)
 {
 	if (limit >= guard->limit)
 		return;

@@ -18,7 +18,7 @@ typedef struct JanitorGuard
 {
 	int64		limit;			/* PG_INT64_MAX: none */
 	const char *name;			/* option, for messages */
-}			JanitorGuard;
+} JanitorGuard;
 
 /*
  * Before the first row is touched: raises an error if more rows are expired

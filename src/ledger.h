@@ -455,6 +455,9 @@ extern void janitor_execution_skip(const char *job_name,
 /* Ends a run.  false, nothing written: the row is not `running` any more. */
 extern bool janitor_execution_finish(int64 id, const JanitorOutcome *outcome);
 
+/* Locks a row without waiting, until the end of the transaction. */
+extern JanitorLock janitor_execution_try_lock(int64 id);
+
 /* Takes back a claim that nobody started: deletes the `running` row. */
 extern bool janitor_execution_unstart(int64 id, JanitorExecution *was);
 

@@ -246,6 +246,22 @@ lock_running(JanitorTable *table, int64 id, JanitorRow *row)
 	}
 }
 
+JanitorLock
+janitor_execution_try_lock(int64 id)
+{
+	JanitorTable table = janitor_table_open(JANITOR_EXECUTION,
+											RowExclusiveLock);
+	HeapTuple	tuple = find_execution(&table, id);
+	JanitorLock result = JANITOR_LOCK_GONE;
+
+	if (tuple != NULL)
+		result = janitor_row_lock(&table, &tuple->t_self,
+								  HeapTupleHeaderGetRawXmin(tuple->t_data),
+								  id, LockWaitSkip, NULL);
+	janitor_table_close(&table);
+	return result;
+}
+
 bool
 janitor_execution_finish(int64 id, const JanitorOutcome *outcome)
 {

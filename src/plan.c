@@ -142,7 +142,7 @@ estimate(const JanitorReadyRule *ready, Oid leaf, const char *held)
 }
 
 static JanitorMethod
-choose_method(const JanitorReadyRule *ready, const JanitorLeafPlan * plan,
+choose_method(const JanitorReadyRule *ready, const JanitorLeafPlan *plan,
 			  AttrNumber column)
 {
 	double		fraction = plan->rows / Max(plan->total, 1);
@@ -159,7 +159,7 @@ choose_method(const JanitorReadyRule *ready, const JanitorLeafPlan * plan,
 
 void
 janitor_plan_leaf(const JanitorReadyRule *ready, Oid leaf,
-				  JanitorHolds *holds, JanitorLeafPlan * plan)
+				  JanitorHolds *holds, JanitorLeafPlan *plan)
 {
 	Relation	rel = table_open(leaf, AccessShareLock);
 	AttrNumber	column = InvalidAttrNumber;
@@ -193,7 +193,7 @@ janitor_plan_leaf(const JanitorReadyRule *ready, Oid leaf,
 /* --- slices --- */
 
 static JanitorCursor *
-new_slice(const JanitorReadyRule *ready, const JanitorLeafPlan * plan)
+new_slice(const JanitorReadyRule *ready, const JanitorLeafPlan *plan)
 {
 	JanitorCursor *cursor = palloc0(sizeof(JanitorCursor));
 
@@ -206,7 +206,7 @@ new_slice(const JanitorReadyRule *ready, const JanitorLeafPlan * plan)
 }
 
 static List *
-slices_of_blocks(const JanitorReadyRule *ready, const JanitorLeafPlan * plan)
+slices_of_blocks(const JanitorReadyRule *ready, const JanitorLeafPlan *plan)
 {
 	int			workers = ready->rule->parallel;
 	int64		count = workers > 1 ? workers * SLICES_PER_WORKER : 1;
@@ -242,7 +242,7 @@ collect_key(TupleDesc desc, Datum *values, bool *nulls, void *arg)
 
 /* Every n-th expired key, by the index. */
 static List *
-dividing_keys(const JanitorReadyRule *ready, const JanitorLeafPlan * plan,
+dividing_keys(const JanitorReadyRule *ready, const JanitorLeafPlan *plan,
 			  int64 every)
 {
 	char	   *column = ready->time_column;
@@ -261,7 +261,7 @@ dividing_keys(const JanitorReadyRule *ready, const JanitorLeafPlan * plan,
 }
 
 static List *
-slices_of_keys(const JanitorReadyRule *ready, const JanitorLeafPlan * plan)
+slices_of_keys(const JanitorReadyRule *ready, const JanitorLeafPlan *plan)
 {
 	int64		count = ready->rule->parallel * SLICES_PER_WORKER;
 	List	   *slices = NIL;
@@ -289,7 +289,7 @@ slices_of_keys(const JanitorReadyRule *ready, const JanitorLeafPlan * plan)
 
 List *
 janitor_plan_slices(const JanitorReadyRule *ready,
-					const JanitorLeafPlan * plan)
+					const JanitorLeafPlan *plan)
 {
 	switch (plan->method)
 	{

@@ -25,14 +25,14 @@ typedef struct JanitorLeafPlan
 								 * InvalidOid */
 	const char *obstacle;		/* it is expired as a whole, but this keeps it
 								 * from being detached; or NULL */
-}			JanitorLeafPlan;
+} JanitorLeafPlan;
 
 /*
  * In a transaction, as the job's owner; `holds` as read in it.  In the
  * current context.  Changes nothing.
  */
 extern void janitor_plan_leaf(const JanitorReadyRule *ready, Oid leaf,
-							  JanitorHolds *holds, JanitorLeafPlan * plan);
+							  JanitorHolds *holds, JanitorLeafPlan *plan);
 
 /*
  * The slices of a leaf, as rows of job_cursor that are not inserted yet:
@@ -40,7 +40,7 @@ extern void janitor_plan_leaf(const JanitorReadyRule *ready, Oid leaf,
  * empty if there is nothing to look at.
  */
 extern List *janitor_plan_slices(const JanitorReadyRule *ready,
-								 const JanitorLeafPlan * plan);
+								 const JanitorLeafPlan *plan);
 
 /* A btree index that leads with the column, for all rows; or InvalidOid. */
 extern Oid	janitor_index_on(Oid leaf, AttrNumber column);

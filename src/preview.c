@@ -40,10 +40,10 @@ typedef struct Leaf
 	Oid			types[JANITOR_QUERY_ARGS];
 	Datum		values[JANITOR_QUERY_ARGS];
 	bool		nulls[JANITOR_QUERY_ARGS];
-}			Leaf;
+} Leaf;
 
 static char *
-from_where(const Leaf * leaf, const char *held)
+from_where(const Leaf *leaf, const char *held)
 {
 	return janitor_rule_from_where(leaf->ready, leaf->oid, JANITOR_RANGE_ALL,
 								   held);
@@ -51,7 +51,7 @@ from_where(const Leaf * leaf, const char *held)
 
 /* How many rows `SELECT 1 ...` has: counted, or as the planner expects. */
 static int64
-rows_of(Leaf * leaf, const char *from)
+rows_of(Leaf *leaf, const char *from)
 {
 	JanitorQuery *query;
 	Datum		count;
@@ -115,7 +115,7 @@ join_condition(const JanitorHoldEdge *edge, const char *parent,
  * these: FROM and WHERE, its alias `alias`.  false: somewhere we may not look.
  */
 static bool
-add_cascades(Leaf * leaf, JanitorHoldNode *node, const char *parents,
+add_cascades(Leaf *leaf, JanitorHoldNode *node, const char *parents,
 			 const char *alias, int depth, int64 *rows)
 {
 	ListCell   *cell;
@@ -144,7 +144,7 @@ add_cascades(Leaf * leaf, JanitorHoldNode *node, const char *parents,
 }
 
 static int64
-count_cascades(Leaf * leaf, const char *held)
+count_cascades(Leaf *leaf, const char *held)
 {
 	JanitorAction action = leaf->ready->rule->action;
 	int64		rows = 0;
@@ -161,7 +161,7 @@ count_cascades(Leaf * leaf, const char *held)
 
 /* The first expired value of the time column in an order, as text. */
 static char *
-first_time(Leaf * leaf, const char *held, const char *order)
+first_time(Leaf *leaf, const char *held, const char *order)
 {
 	char	   *column = leaf->ready->time_column;
 	JanitorQuery *query;
@@ -180,7 +180,7 @@ first_time(Leaf * leaf, const char *held, const char *order)
 }
 
 static char *
-join_warnings(const JanitorLeafPlan * plan, List *advice)
+join_warnings(const JanitorLeafPlan *plan, List *advice)
 {
 	StringInfoData text;
 	ListCell   *cell;
@@ -198,7 +198,7 @@ join_warnings(const JanitorLeafPlan * plan, List *advice)
 }
 
 static JanitorPreview *
-preview_leaf(Leaf * leaf, List *advice)
+preview_leaf(Leaf *leaf, List *advice)
 {
 	const JanitorReadyRule *ready = leaf->ready;
 	JanitorPreview *preview = palloc0(sizeof(JanitorPreview));

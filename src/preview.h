@@ -27,7 +27,7 @@ typedef struct JanitorPreview
 	char	   *newest;			/* NULL: none, or costs too much to know */
 	char	   *index;			/* of the time column; NULL: none */
 	char	   *warnings;		/* NULL: none */
-}			JanitorPreview;
+} JanitorPreview;
 
 /*
  * The leaves of one rule, in the current context; reads only.  In a

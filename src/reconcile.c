@@ -180,6 +180,39 @@ describe_open(Closing *closing)
 	}
 }
 
+/* Open runs whose rows somebody held, by id; in TopMemoryContext. */
+static List *left_open = NIL;
+
+static void
+leave_open(int64 id, const JanitorError *error)
+{
+	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+	int64	   *copy = palloc(sizeof(int64));
+
+	*copy = id;
+	left_open = lappend(left_open, copy);
+	MemoryContextSwitchTo(caller);
+	ereport(LOG,
+			(errmsg("execution " INT64_FORMAT " could not be closed: %s",
+					id, error->message),
+			 errdetail("It is tried again.")));
+}
+
+/* In the scheduler nothing waits for a row that somebody holds. */
+static void
+close_unless_held(void *arg)
+{
+	Closing    *closing = arg;
+
+	janitor_begin();
+	if (janitor_execution_try_lock(closing->execution_id) == JANITOR_LOCK_HELD)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("its row is locked by another transaction")));
+	janitor_commit(true);
+	close_execution(closing);
+}
+
 /* Rows that say `running` though no worker and no ring entry carries them. */
 static void
 close_open_runs(void)
@@ -195,18 +228,39 @@ close_open_runs(void)
 	janitor_execution_scan_running(collect_open_run, &open);
 	janitor_commit(true);
 
+	list_free_deep(left_open);
+	left_open = NIL;
 	for (int i = 0; i < open.count; i++)
 	{
 		Closing		closing = {.execution_id = open.ids[i]};
 
 		describe_open(&closing);
-		error = janitor_attempt(close_execution, &closing);
+		error = janitor_attempt(close_unless_held, &closing);
 		if (error)
-			ereport(LOG,
-					(errmsg("execution " INT64_FORMAT " could not be closed: %s",
-							open.ids[i], error->message)));
+			leave_open(open.ids[i], error);
 	}
 	janitor_runs_have_ended();
+}
+
+bool
+janitor_close_left_open(void)
+{
+	ListCell   *cell;
+	int			closed = 0;
+
+	foreach(cell, left_open)
+	{
+		Closing		closing = {.execution_id = *(int64 *) lfirst(cell)};
+
+		describe_open(&closing);
+		if (janitor_attempt(close_unless_held, &closing) != NULL)
+			continue;
+		left_open = foreach_delete_current(left_open, cell);
+		closed++;
+	}
+	if (closed > 0)
+		janitor_runs_have_ended();
+	return left_open != NIL;
 }
 
 /* run_on_start; not if a missed occurrence of the job will be made up. */

@@ -23,6 +23,12 @@
 extern void janitor_reconcile(bool at_start, bool loaded);
 
 /*
+ * Tries again to close what could not be closed then, because somebody held
+ * the row; false: nothing is left.
+ */
+extern bool janitor_close_left_open(void);
+
+/*
  * Records the ends of runs whose worker is gone, and frees their slots.
  * Returns the last error, NULL if none: what could not be recorded is left
  * for the next call.

@@ -26,7 +26,7 @@ typedef struct JanitorRetention
 	bool		helper;
 	MemoryContext context;
 	List	   *rules;			/* of JanitorRuleRun, those that were begun */
-}			JanitorRetention;
+} JanitorRetention;
 
 /* One rule in it. */
 typedef struct JanitorRuleRun
@@ -56,7 +56,7 @@ typedef struct JanitorRuleRun
 	char	   *failure;		/* NULL: it did not fail */
 	char	   *hint;
 	int			sqlstate;
-}			JanitorRuleRun;
+} JanitorRuleRun;
 
 /* The id of a slice, as an element of a list. */
 static inline int64 *
@@ -75,24 +75,24 @@ janitor_slice_id(int64 id)
  * which instant ages count.  Slices that do not count any more are deleted.
  * In transactions of its own.
  */
-extern void janitor_retention_look_back(JanitorRetention * retention);
+extern void janitor_retention_look_back(JanitorRetention *retention);
 
 /*
  * Makes the rule ready, asks the guards and writes its slices.  One
  * transaction: nothing of the rule is touched before it has committed.
  */
-extern void janitor_retention_plan(JanitorRuleRun * rr);
+extern void janitor_retention_plan(JanitorRuleRun *rr);
 
 /* Inserts slices for the rule; in a transaction. */
-extern void janitor_retention_add_slices(JanitorRuleRun * rr, List *slices);
+extern void janitor_retention_add_slices(JanitorRuleRun *rr, List *slices);
 
 /* --- retention_report.c --- */
 
 /* Adds up what all workers have done for the rule; in a transaction. */
-extern void janitor_retention_add_up(JanitorRuleRun * rr);
+extern void janitor_retention_add_up(JanitorRuleRun *rr);
 
 /* The outcome of the run, from its rules. */
-extern void janitor_retention_report(const JanitorRetention * retention,
+extern void janitor_retention_report(const JanitorRetention *retention,
 									 JanitorOutcome *outcome);
 
 #endif							/* JANITOR_RETENTION_INTERNAL_H */

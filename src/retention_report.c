@@ -19,11 +19,11 @@
 
 typedef struct Tally
 {
-	const		JanitorRuleRun *rr;
+	const JanitorRuleRun *rr;
 	int64		handled;
 	int64		locked;
 	bool		open;
-}			Tally;
+} Tally;
 
 static bool
 add_slice(JanitorCursor *cursor, void *arg)
@@ -41,7 +41,7 @@ add_slice(JanitorCursor *cursor, void *arg)
 }
 
 void
-janitor_retention_add_up(JanitorRuleRun * rr)
+janitor_retention_add_up(JanitorRuleRun *rr)
 {
 	Tally		tally = {.rr = rr};
 
@@ -54,7 +54,7 @@ janitor_retention_add_up(JanitorRuleRun * rr)
 /* --- the result --- */
 
 static void
-report_pauses(JanitorObject *result, const JanitorRuleRun * rr)
+report_pauses(JanitorObject *result, const JanitorRuleRun *rr)
 {
 	bool		any = false;
 
@@ -78,7 +78,7 @@ report_number(JanitorObject *result, const char *key, int64 number)
 }
 
 static void
-report_rule(JanitorObject *result, const JanitorRuleRun * rr)
+report_rule(JanitorObject *result, const JanitorRuleRun *rr)
 {
 	janitor_object_open(result, rr->rule->name);
 	janitor_object_text(result, "relation", rr->rule->relation);
@@ -105,7 +105,7 @@ report_rule(JanitorObject *result, const JanitorRuleRun * rr)
 }
 
 static Jsonb *
-report(const JanitorRetention * retention)
+report(const JanitorRetention *retention)
 {
 	JanitorObject result;
 	ListCell   *cell;
@@ -121,7 +121,7 @@ report(const JanitorRetention * retention)
 
 /* What was left to do, in words; NULL: nothing. */
 static char *
-describe_rest(const JanitorRetention * retention)
+describe_rest(const JanitorRetention *retention)
 {
 	StringInfoData text;
 	ListCell   *cell;
@@ -129,7 +129,7 @@ describe_rest(const JanitorRetention * retention)
 	initStringInfo(&text);
 	foreach(cell, retention->rules)
 	{
-		const		JanitorRuleRun *rr = lfirst(cell);
+		const JanitorRuleRun *rr = lfirst(cell);
 
 		if (text.len > 0 && (rr->stopped || rr->locked > 0))
 			appendStringInfoString(&text, "; ");
@@ -146,14 +146,14 @@ describe_rest(const JanitorRetention * retention)
 
 /* The first rule that failed, and how many others did. */
 static void
-describe_failure(const JanitorRetention * retention, JanitorOutcome *outcome)
+describe_failure(const JanitorRetention *retention, JanitorOutcome *outcome)
 {
 	int			failures = 0;
 	ListCell   *cell;
 
 	foreach(cell, retention->rules)
 	{
-		const		JanitorRuleRun *rr = lfirst(cell);
+		const JanitorRuleRun *rr = lfirst(cell);
 
 		if (rr->failure == NULL || failures++ > 0)
 			continue;
@@ -170,7 +170,7 @@ describe_failure(const JanitorRetention * retention, JanitorOutcome *outcome)
 }
 
 void
-janitor_retention_report(const JanitorRetention * retention,
+janitor_retention_report(const JanitorRetention *retention,
 						 JanitorOutcome *outcome)
 {
 	outcome->status = JANITOR_SUCCEEDED;

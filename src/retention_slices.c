@@ -34,7 +34,7 @@ typedef struct Leftovers
 {
 	JanitorCursor *newest;		/* of any slice but detached ones */
 	List	   *cursors;		/* of JanitorCursor: all of them */
-}			Leftovers;
+} Leftovers;
 
 static bool
 collect_leftover(JanitorCursor *cursor, void *arg)
@@ -64,7 +64,7 @@ stopped_early(int64 execution_id)
 }
 
 void
-janitor_retention_look_back(JanitorRetention * retention)
+janitor_retention_look_back(JanitorRetention *retention)
 {
 	Leftovers	leftovers = {NULL, NIL};
 	ListCell   *cell;
@@ -117,7 +117,7 @@ still_valid(const JanitorCursor *cursor, List *leaves)
  * relations, as text, that need no plan any more.
  */
 static List *
-take_over(JanitorRuleRun * rr)
+take_over(JanitorRuleRun *rr)
 {
 	Leftovers	leftovers = {NULL, NIL};
 	List	   *covered = NIL;
@@ -149,7 +149,7 @@ take_over(JanitorRuleRun * rr)
 }
 
 void
-janitor_retention_add_slices(JanitorRuleRun * rr, List *slices)
+janitor_retention_add_slices(JanitorRuleRun *rr, List *slices)
 {
 	ListCell   *cell;
 
@@ -167,7 +167,7 @@ janitor_retention_add_slices(JanitorRuleRun * rr, List *slices)
 
 /* The slices of all leaves that are not covered; partitions come first. */
 static void
-plan_leaves(JanitorRuleRun * rr, List *covered)
+plan_leaves(JanitorRuleRun *rr, List *covered)
 {
 	JanitorHolds *holds = rr->batching->holds;
 	List	   *later = NIL;
@@ -193,7 +193,7 @@ plan_leaves(JanitorRuleRun * rr, List *covered)
 }
 
 void
-janitor_retention_plan(JanitorRuleRun * rr)
+janitor_retention_plan(JanitorRuleRun *rr)
 {
 	JanitorRetention *retention = rr->retention;
 	JanitorGuard guard;

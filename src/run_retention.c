@@ -45,7 +45,7 @@
 
 /* The limits of a rule, in whichever process. */
 static void
-set_limits(JanitorRuleRun * rr)
+set_limits(JanitorRuleRun *rr)
 {
 	JanitorBatching *batching = rr->batching;
 	const JanitorRule *rule = rr->rule;
@@ -91,7 +91,7 @@ release_slice(JanitorCursor *cursor)
 
 /* A partition that cannot be had as a whole is worked on row by row. */
 static void
-replan_partition(JanitorRuleRun * rr, JanitorCursor *cursor, Oid leaf)
+replan_partition(JanitorRuleRun *rr, JanitorCursor *cursor, Oid leaf)
 {
 	JanitorLeafPlan plan;
 
@@ -104,7 +104,7 @@ replan_partition(JanitorRuleRun * rr, JanitorCursor *cursor, Oid leaf)
 }
 
 static void
-detach_partition(JanitorRuleRun * rr, JanitorCursor *cursor)
+detach_partition(JanitorRuleRun *rr, JanitorCursor *cursor)
 {
 	Oid			leaf;
 
@@ -120,7 +120,7 @@ detach_partition(JanitorRuleRun * rr, JanitorCursor *cursor)
 
 /* false: it had to stop before the slice was done. */
 static bool
-work_on(JanitorRuleRun * rr, JanitorCursor *cursor)
+work_on(JanitorRuleRun *rr, JanitorCursor *cursor)
 {
 	if (cursor->method == JANITOR_METHOD_PARTITION)
 	{
@@ -139,7 +139,7 @@ work_on(JanitorRuleRun * rr, JanitorCursor *cursor)
  * false: it had to stop.
  */
 static bool
-pass_over(JanitorRuleRun * rr, bool *found)
+pass_over(JanitorRuleRun *rr, bool *found)
 {
 	*found = false;
 	for (int i = 0; i < list_length(rr->ids); i++)
@@ -156,7 +156,7 @@ pass_over(JanitorRuleRun * rr, bool *found)
 }
 
 static bool
-wants_helpers(const JanitorRuleRun * rr)
+wants_helpers(const JanitorRuleRun *rr)
 {
 	return rr->rule->parallel > 1 && rr->rule->rows_per_run == 0 &&
 		list_length(rr->ids) > 1;
@@ -164,7 +164,7 @@ wants_helpers(const JanitorRuleRun * rr)
 
 /* All slices, with helpers if there are any to be had. */
 static void
-work_on_slices(JanitorRuleRun * rr)
+work_on_slices(JanitorRuleRun *rr)
 {
 	bool		found;
 
@@ -185,7 +185,7 @@ work_on_slices(JanitorRuleRun * rr)
 /* --- afterwards --- */
 
 static int64
-count_malformed(const JanitorRuleRun * rr)
+count_malformed(const JanitorRuleRun *rr)
 {
 	Datum		count;
 
@@ -199,7 +199,7 @@ count_malformed(const JanitorRuleRun * rr)
 }
 
 static void
-vacuum_leaves(JanitorRuleRun * rr)
+vacuum_leaves(JanitorRuleRun *rr)
 {
 	ListCell   *cell;
 
@@ -225,9 +225,9 @@ vacuum_leaves(JanitorRuleRun * rr)
 
 /* What the result says of the rule. */
 static void
-sum_up(JanitorRuleRun * rr)
+sum_up(JanitorRuleRun *rr)
 {
-	const		JanitorBatching *batching = rr->batching;
+	const JanitorBatching *batching = rr->batching;
 
 	janitor_begin();
 	janitor_retention_add_up(rr);
@@ -263,7 +263,7 @@ ends_run(const JanitorError *error)
 }
 
 static void
-note_failure(JanitorRuleRun * rr, const JanitorError *error)
+note_failure(JanitorRuleRun *rr, const JanitorError *error)
 {
 	rr->failure = MemoryContextStrdup(rr->retention->context, error->message);
 	if (error->hint != NULL)
@@ -276,7 +276,7 @@ note_failure(JanitorRuleRun * rr, const JanitorError *error)
 
 /* One rule, and what becomes of its failure; false: the others do not run. */
 static bool
-attempt_rule(JanitorRetention * retention, const JanitorRule *rule)
+attempt_rule(JanitorRetention *retention, const JanitorRule *rule)
 {
 	JanitorRuleRun *rr = palloc0(sizeof(JanitorRuleRun));
 	JanitorError *error;
@@ -370,7 +370,7 @@ typedef struct Tidying
 	int64		execution_id;
 	List	   *ids;
 	bool		open;
-}			Tidying;
+} Tidying;
 
 static bool
 collect_slice(JanitorCursor *cursor, void *arg)
@@ -434,7 +434,7 @@ collect_help(JanitorCursor *cursor, void *arg)
 
 /* The rule in hand is the one that has open slices. */
 static bool
-find_help(JanitorRuleRun * rr)
+find_help(JanitorRuleRun *rr)
 {
 	janitor_begin();
 	janitor_cursor_scan(rr->retention->job->name, collect_help, rr);

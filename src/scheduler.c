@@ -404,13 +404,15 @@ cycle(Scheduler *scheduler)
 		scheduler->look_at = error ? DT_NOEND : janitor_clock();
 	}
 	if (error || unburied)
-	{
 		log_once(scheduler, error ? error : unburied);
-		scheduler->look_at = Min(scheduler->look_at,
-								 janitor_clock() + RETRY_AFTER_ERROR);
-	}
 	else
 		scheduler->last_error = 0;
+	if (janitor_close_left_open())
+		scheduler->waiting = true;
+	else if (!error && !unburied)
+		return;
+	scheduler->look_at = Min(scheduler->look_at,
+							 janitor_clock() + RETRY_AFTER_ERROR);
 }
 
 /* --- between cycles --- */

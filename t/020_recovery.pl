@@ -15,7 +15,8 @@ use Test::More;
 use JanitorTest;
 use JanitorCrash;
 
-my $node = crash_node('recovery', 'pg_janitor.shutdown_grace = 60');
+my $node = crash_node('recovery', 'pg_janitor.shutdown_grace = 60',
+	'max_prepared_transactions = 2');
 
 effect_job($node, 'tick', "schedule => '* * * * * *'");
 effect_job($node, 'probe');
@@ -136,6 +137,20 @@ subtest 'pg_terminate_backend on the launcher' => sub {
 	wait_new_process($node, 'launcher', $launcher);
 	goes_on($node, 'with the new one');
 	ledger_is_true($node);
+};
+
+subtest 'a row that somebody holds across a crash is closed once it is free' => sub {
+	my ($id, $pid) = start_stuck($node, 'once');
+	$node->safe_psql('postgres', "BEGIN; SELECT FROM job_execution WHERE id = $id FOR UPDATE;
+		PREPARE TRANSACTION 'holds'");
+	crash($node, $pid);
+	goes_on($node, 'with a row that cannot be closed');
+	is(execution($node, $id)->{status}, 'running', 'it says running while it is held');
+	value($node, "ROLLBACK PREPARED 'holds'");
+	eventually_is($node, "SELECT status FROM job_execution WHERE id = $id",
+		'interrupted', 'then it is closed');
+	ledger_is_true($node);
+	run_job($node, 'once');		# three crashes in a row would pause it
 };
 
 subtest 'an orderly shutdown costs no attempt' => sub {
