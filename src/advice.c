@@ -4,8 +4,8 @@
  *	  What a rule would do now, and what should be known about it.
  *
  * For definitions and previews.  Counting reads the tables, with the rule's
- * own condition, as the current user, who is the job's owner; above a size it
- * is left to the planner's estimate.
+ * own condition, as the current user, who is the job's owner; where that would
+ * take long it is left to the planner's estimate.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -17,7 +17,6 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_type.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -28,22 +27,16 @@
 #include "query.h"
 #include "rule_internal.h"
 
-/* Up to so many blocks (64 MB) rows are counted; from so many rows on an index
- * is worth having. */
-#define BLOCKS_COUNTED (64 * 1024 * 1024 / BLCKSZ)
+/*
+ * Rows are counted in tables of few pages, which the planner knows little of,
+ * and where it thinks that this costs no more than reading some 60,000 pages.
+ * From so many rows on an index is worth having.
+ */
+#define BLOCKS_COUNTED 20
+#define COST_COUNTED 60000
 #define ROWS_WORTH_INDEX 10000
 
 /* --- how many rows --- */
-
-static int64
-blocks_of(Oid leaf)
-{
-	Relation	rel = table_open(leaf, AccessShareLock);
-	int64		blocks = RelationGetNumberOfBlocks(rel);
-
-	table_close(rel, NoLock);
-	return blocks;
-}
 
 /* The only parameter of a range over everything: the bound. */
 static JanitorQuery *
@@ -82,37 +75,72 @@ count_leaf(const JanitorReadyRule *ready, Oid leaf)
 																   NULL))));
 }
 
-/* What the planner says, in its JSON: the first "Plan Rows" is the top's. */
-static int64
-estimate_leaf(const JanitorReadyRule *ready, Oid leaf)
+typedef struct Estimate
 {
-	Datum		plan = value_of(ready,
-								psprintf("EXPLAIN (FORMAT JSON) SELECT 1%s",
-										 janitor_rule_from_where(ready, leaf,
-																 JANITOR_RANGE_ALL,
-																 NULL)));
-	const char *key = "\"Plan Rows\":";
-	char	   *found = strstr(TextDatumGetCString(plan), key);
+	int64		blocks;
+	double		rows;
+	double		cost;
+} Estimate;
 
-	return found == NULL ? 0 : strtoll(found + strlen(key), NULL, 10);
+static int64
+blocks_of(Oid leaf)
+{
+	Relation	rel = table_open(leaf, AccessShareLock);
+	int64		blocks = RelationGetNumberOfBlocks(rel);
+
+	table_close(rel, NoLock);
+	return blocks;
+}
+
+/* The first number of that name in the planner's JSON is the whole plan's. */
+static double
+plan_number(const char *plan, const char *name)
+{
+	const char *found = strstr(plan, name);
+
+	return found == NULL ? 0 : strtod(found + strlen(name), NULL);
+}
+
+static void
+estimate_leaf(const JanitorReadyRule *ready, Oid leaf, Estimate *total)
+{
+	char	   *sql = psprintf("EXPLAIN (FORMAT JSON) SELECT 1%s",
+							   janitor_rule_from_where(ready, leaf,
+													   JANITOR_RANGE_ALL,
+													   NULL));
+	char	   *plan = TextDatumGetCString(value_of(ready, sql));
+
+	total->blocks += blocks_of(leaf);
+	total->rows += plan_number(plan, "\"Plan Rows\":");
+	total->cost += plan_number(plan, "\"Total Cost\":");
 }
 
 int64
 janitor_rule_rows(const JanitorReadyRule *ready, bool *exact)
 {
-	List	   *leaves = janitor_relation_leaves(ready->relid);
-	int64		blocks = 0;
-	int64		rows = 0;
+	Estimate	estimate = {0};
 	ListCell   *cell;
 
-	foreach(cell, leaves)
-		blocks += blocks_of(lfirst_oid(cell));
-	*exact = blocks <= BLOCKS_COUNTED;
-	if (*exact)
-		return janitor_rule_count(ready);
-	foreach(cell, leaves)
-		rows += estimate_leaf(ready, lfirst_oid(cell));
-	return rows;
+	foreach(cell, janitor_relation_leaves(ready->relid))
+		estimate_leaf(ready, lfirst_oid(cell), &estimate);
+	*exact = estimate.blocks <= BLOCKS_COUNTED ||
+		estimate.cost <= COST_COUNTED;
+	return *exact ? janitor_rule_count(ready) : (int64) estimate.rows;
+}
+
+/* To explain a statement is to begin it: rights are looked at, too. */
+void
+janitor_rule_try(const JanitorReadyRule *ready)
+{
+	List	   *leaves = janitor_relation_leaves(ready->relid);
+
+	if (leaves != NIL)
+		(void) value_of(ready,
+						psprintf("EXPLAIN (FORMAT JSON) %s",
+								 janitor_rule_statement(ready,
+														linitial_oid(leaves),
+														JANITOR_RANGE_ALL, NULL,
+														ready->may_lock)));
 }
 
 int64

@@ -28,6 +28,9 @@ extern int64 janitor_rule_rows(const JanitorReadyRule *ready, bool *exact);
 /* The same, counted whatever it takes. */
 extern int64 janitor_rule_count(const JanitorReadyRule *ready);
 
+/* Plans a statement of the rule, so that what is wrong with it is an error. */
+extern void janitor_rule_try(const JanitorReadyRule *ready);
+
 /*
  * Refuses keep '0' on a column that knows no future, unless it is meant: it
  * is probably a time of creation, and all rows would go.

@@ -184,6 +184,7 @@ try_rule(void *arg)
 	trial->ready = janitor_rule_ready(trial->rule, trial->job, trial->now);
 	if (trial->fresh)
 		janitor_check_zero_keep(trial->ready, trial->now);
+	janitor_rule_try(trial->ready);
 	trial->rows = janitor_rule_rows(trial->ready, &trial->exact);
 	trial->advice = janitor_advice(trial->ready);
 }
@@ -277,6 +278,72 @@ announce(const Trial *trial)
 		ereport(WARNING, (errmsg("%s", (char *) lfirst(cell))));
 }
 
+/* --- progress that nobody goes on with --- */
+
+typedef struct Leftovers
+{
+	const char *rule;			/* NULL: of all rules */
+	List	   *running;		/* of int64 *; executions still at work */
+	List	   *cursors;		/* of int64 * */
+} Leftovers;
+
+static bool
+note_running(JanitorExecution *execution, void *arg)
+{
+	Leftovers  *left = arg;
+	int64	   *id = palloc(sizeof(int64));
+
+	*id = execution->id;
+	if (execution->status == JANITOR_RUNNING)
+		left->running = lappend(left->running, id);
+	return true;
+}
+
+static bool
+is_running(const Leftovers *left, int64 execution_id)
+{
+	ListCell   *cell;
+
+	foreach(cell, left->running)
+		if (*(int64 *) lfirst(cell) == execution_id)
+		return true;
+	return false;
+}
+
+/* A partition that was detached is still to be dropped, whatever the rule. */
+static bool
+note_cursor(JanitorCursor *cursor, void *arg)
+{
+	Leftovers  *left = arg;
+	int64	   *id = palloc(sizeof(int64));
+
+	*id = cursor->id;
+	if (left->rule == NULL ||
+		(strcmp(left->rule, cursor->rule) == 0 &&
+		 cursor->state != JANITOR_CURSOR_DETACHED))
+	{
+		if (!is_running(left, cursor->execution_id))
+			left->cursors = lappend(left->cursors, id);
+	}
+	return true;
+}
+
+/*
+ * Of one rule, or (NULL) of a job that goes or is new.  A run in progress has
+ * read its rules, and writes its progress to its cursors: those stay.
+ */
+static void
+forget_progress(const char *job_name, const char *rule)
+{
+	Leftovers	left = {rule};
+	ListCell   *cell;
+
+	janitor_execution_scan(job_name, note_running, &left);
+	janitor_cursor_scan(job_name, note_cursor, &left);
+	foreach(cell, left.cursors)
+		janitor_cursor_delete(*(int64 *) lfirst(cell));
+}
+
 /* --- writing a rule --- */
 
 /* Rules run in the order of their creation. */
@@ -306,7 +373,11 @@ write_rule(JanitorRuleDraft *draft, const JanitorJob *job,
 		   HeapTuple old_tuple, JanitorRuleDraft *old)
 {
 	if (old_tuple != NULL)
+	{
 		janitor_rule_update(old_tuple, draft->values, draft->nulls);
+		forget_progress(job->name,
+						janitor_rule_draft_text(draft, Anum_rule_rule));
+	}
 	else
 		janitor_rule_insert(draft->values, draft->nulls);
 	janitor_change_insert(job->name, "set rule",
@@ -382,6 +453,8 @@ job_schedule_retention(PG_FUNCTION_ARGS)
 	version = job == NULL ? 0 : job->version;
 	next = janitor_define_job(&draft, job_name);
 	job = janitor_job_load(job_name);
+	if (version == 0)
+		forget_progress(job_name, NULL);
 	set_rule(job, MAIN_RULE, &rule, job->version != version);
 	return janitor_next_run(fcinfo, next);
 }
@@ -472,69 +545,21 @@ job_drop_rule(PG_FUNCTION_ARGS)
 						job->name),
 				 errhint("To remove the job, use job_unschedule().")));
 	drop_rule(job, tuple);
+	forget_progress(job->name, name);
 	janitor_job_bump(job);
 	PG_RETURN_VOID();
 }
 
 /* --- removing a job --- */
 
-typedef struct Leftovers
-{
-	List	   *running;		/* of JanitorExecution *; still at work */
-	List	   *cursors;		/* of int64 * */
-} Leftovers;
-
-static bool
-note_running(JanitorExecution *execution, void *arg)
-{
-	Leftovers  *left = arg;
-	int64	   *id = palloc(sizeof(int64));
-
-	*id = execution->id;
-	if (execution->status == JANITOR_RUNNING)
-		left->running = lappend(left->running, id);
-	return true;
-}
-
-static bool
-is_running(const Leftovers *left, int64 execution_id)
-{
-	ListCell   *cell;
-
-	foreach(cell, left->running)
-		if (*(int64 *) lfirst(cell) == execution_id)
-		return true;
-	return false;
-}
-
-static bool
-note_cursor(JanitorCursor *cursor, void *arg)
-{
-	Leftovers  *left = arg;
-	int64	   *id = palloc(sizeof(int64));
-
-	*id = cursor->id;
-	if (!is_running(left, cursor->execution_id))
-		left->cursors = lappend(left->cursors, id);
-	return true;
-}
-
-/*
- * A run in progress has read its rules, and writes its progress to its
- * cursors: they stay until it has ended, with its history.
- */
 void
 janitor_rules_remove(const JanitorJob *job)
 {
-	Leftovers	left = {NIL};
 	ListCell   *cell;
 
 	if (job->kind != JANITOR_KIND_RETENTION)
 		return;
 	foreach(cell, janitor_rules_load(job->name))
 		drop_rule(job, ((JanitorRule *) lfirst(cell))->tuple);
-	janitor_execution_scan(job->name, note_running, &left);
-	janitor_cursor_scan(job->name, note_cursor, &left);
-	foreach(cell, left.cursors)
-		janitor_cursor_delete(*(int64 *) lfirst(cell));
+	forget_progress(job->name, NULL);
 }

@@ -154,6 +154,13 @@ janitor_new_wait_event(const char *name)
 #endif
 }
 
+/* Has a statement RETURNING?  Deletable at 18. */
+#if PG_VERSION_NUM >= 180000
+#define janitor_has_returning(stmt) ((stmt)->returningClause != NULL)
+#else
+#define janitor_has_returning(stmt) ((stmt)->returningList != NIL)
+#endif
+
 /* Does this collation compare byte by byte?  Deletable at 18. */
 static inline bool
 janitor_collation_is_c(Oid collation)

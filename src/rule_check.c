@@ -175,29 +175,18 @@ no_right(const char *rights, List *names)
 					 quote_identifier(user))));
 }
 
-static void
-check_schema(Oid relid)
-{
-	Oid			schema = get_rel_namespace(relid);
-	char	   *user = GetUserNameFromId(GetUserId(), false);
-	char	   *name = get_namespace_name(schema);
-
-	if (!janitor_may_use_schema(schema, GetUserId()))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" needs the right USAGE on schema \"%s\"",
-						user, name),
-				 errhint("GRANT USAGE ON SCHEMA %s TO %s;",
-						 quote_identifier(name), quote_identifier(user))));
-}
-
-/* Rows that policies hide are left alone, silently: that must be said. */
+/*
+ * Rows that policies hide are left alone, silently: that must be said.  Those
+ * of a partitioned table do not hold for partitions addressed by their names.
+ */
 static void
 note_row_security(JanitorReadyRule *ready, Oid relid)
 {
 	if (check_enable_rls(relid, InvalidOid, true) == RLS_ENABLED)
 		ready->remarks = lappend(ready->remarks,
-								 psprintf("row security on %s applies to role \"%s\": rows that its policies hide are not touched",
+								 psprintf(get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ?
+										  "row security on %s applies to role \"%s\", but a rule works on the partitions, where only their own policies apply" :
+										  "row security on %s applies to role \"%s\": rows that its policies hide are not touched",
 										  janitor_relation_name(relid),
 										  GetUserNameFromId(GetUserId(), false)));
 }
@@ -212,13 +201,15 @@ janitor_rights_check(JanitorReadyRule *ready, Bitmapset *assigned)
 
 	if (!may_read(ready->relid))
 		lacking = list_make1(janitor_relation_name(ready->relid));
+	if (get_rel_relkind(ready->relid) == RELKIND_PARTITIONED_TABLE)
+		note_row_security(ready, ready->relid);
 	ready->may_lock = true;
 	foreach(cell, leaves)
 	{
 		Oid			leaf = lfirst_oid(cell);
 
 		janitor_relation_check(leaf, "relation");
-		check_schema(leaf);
+		janitor_schema_check(get_rel_namespace(leaf));
 		if (!may_handle(ready, leaf, assigned) &&
 			!(leaf == ready->relid && lacking != NIL) &&
 			list_length(lacking) < NAMES_IN_HINT)
@@ -340,7 +331,6 @@ janitor_archive_ready(JanitorReadyRule *ready, Relation rel)
 	Relation	archive;
 
 	janitor_relation_check(relid, "archive_to");
-	check_schema(relid);
 	if (list_member_oid(janitor_relation_leaves(ready->relid), relid) ||
 		list_member_oid(janitor_relation_leaves(relid), ready->relid) ||
 		relid == ready->relid)

@@ -208,6 +208,52 @@ janitor_expression_check_columns(Node *expression, Oid relid)
 	(void) check_columns_walker(expression, &level);
 }
 
+static bool
+is_datetime(Oid type)
+{
+	return type == TIMESTAMPTZOID || type == TIMESTAMPOID ||
+		type == DATEOID || type == TIMEOID || type == TIMETZOID;
+}
+
+/*
+ * A literal 'now' of a time type is the time at which it was read: another
+ * constant at each run, which would make rows differ from it for ever.
+ */
+static bool
+check_constants_walker(Node *node, char *text)
+{
+	static const char *const moving[] = {
+		"'now'", "'today'", "'tomorrow'", "'yesterday'"
+	};
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Const) && is_datetime(((Const *) node)->consttype) &&
+		((Const *) node)->location >= 0)
+	{
+		const char *literal = strchr(text + ((Const *) node)->location, '\'');
+
+		for (int i = 0; literal != NULL && i < lengthof(moving); i++)
+			if (pg_strncasecmp(literal, moving[i], strlen(moving[i])) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("%s is a different constant at each run",
+								moving[i]),
+						 errhint("Write job_now() for the time at which the run began, job_now()::date for its day.")));
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, check_constants_walker,
+								 text, 0);
+	return expression_tree_walker(node, check_constants_walker, text);
+}
+
+void
+janitor_expression_check_constants(Node *expression, const char *text)
+{
+	(void) check_constants_walker(expression, unconstify(char *, text));
+}
+
 /* What an expression calls that is not the same at each call. */
 typedef struct Calls
 {
@@ -439,6 +485,7 @@ janitor_expression_condition(const char *text, Oid relid, Oid type,
 	janitor_expression_check_names(raw, relid);
 	expression = analyse(text, raw, relid, type, option);
 	janitor_expression_check_columns(expression, relid);
+	janitor_expression_check_constants(expression, text);
 	check_predictable(expression, option, remarks);
 	janitor_source_pop(&source);
 	return janitor_expression_text(expression, relid, type != BOOLOID);

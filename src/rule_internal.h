@@ -101,6 +101,10 @@ extern void janitor_expression_check_names(Node *raw, Oid relid);
 /* Refuses whole rows and system columns of r. */
 extern void janitor_expression_check_columns(Node *expression, Oid relid);
 
+/* Refuses 'now' and the like, which the server reads as a constant. */
+extern void janitor_expression_check_constants(Node *expression,
+											   const char *text);
+
 /* Does its value change from one run to the next with nothing changed? */
 extern bool janitor_expression_is_volatile(Node *expression);
 
@@ -140,7 +144,10 @@ extern JanitorAssignments *janitor_set_parse(const char *text, Relation rel);
 extern void janitor_condition_ready(JanitorReadyRule *ready, Relation rel,
 									TimestampTz now, StringInfo predicate);
 
-/* --- what must hold of the relations (rule_check.c) --- */
+/* --- what must hold of the relations (rule_check.c, rule_relation.c) --- */
+
+/* The current user's right to look into a schema. */
+extern void janitor_schema_check(Oid schema);
 
 /* Refuses what is no table, or none for rules. */
 extern void janitor_relation_check(Oid relid, const char *option);

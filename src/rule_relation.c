@@ -12,7 +12,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "rule.h"
+#include "rule_internal.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -98,11 +98,32 @@ janitor_relation_qualify(const char *name)
 	return janitor_relation_name(relid);
 }
 
+void
+janitor_schema_check(Oid schema)
+{
+	char	   *user = GetUserNameFromId(GetUserId(), false);
+	char	   *name = get_namespace_name(schema);
+
+	if (!janitor_may_use_schema(schema, GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" needs the right USAGE on schema \"%s\"",
+						user, name),
+				 errhint("GRANT USAGE ON SCHEMA %s TO %s;",
+						 quote_identifier(name), quote_identifier(user))));
+}
+
+/* A schema that the user cannot look into gets a better error than lookup's. */
 Oid
 janitor_relation_find(const char *qualified)
 {
-	Oid			relid = look_up(qualified);
+	List	   *names = textToQualifiedNameList(cstring_to_text(qualified));
+	Oid			schema = get_namespace_oid(strVal(linitial(names)), true);
+	Oid			relid;
 
+	if (OidIsValid(schema))
+		janitor_schema_check(schema);
+	relid = look_up(qualified);
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

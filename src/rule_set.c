@@ -62,7 +62,7 @@ parse_update(const char *source)
 		(UpdateStmt *) linitial_node(RawStmt, list)->stmt : NULL;
 	if (update == NULL || !IsA(update, UpdateStmt) ||
 		update->fromClause != NIL || update->whereClause != NULL ||
-		update->returningList != NIL || update->withClause != NULL)
+		janitor_has_returning(update) || update->withClause != NULL)
 		refuse("only assignments can be written here",
 			   "Write what follows UPDATE ... SET: status = 'expired', email = NULL. Conditions belong into filter.");
 	foreach(cell, update->targetList)
@@ -214,8 +214,10 @@ janitor_set_parse(const char *text, Relation rel)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);
 
-		if (!entry->resjunk)
-			take_assignment(result, entry, rel, &assignments, &differs);
+		if (entry->resjunk)
+			continue;
+		janitor_expression_check_constants((Node *) entry->expr, source_text);
+		take_assignment(result, entry, rel, &assignments, &differs);
 	}
 	janitor_source_pop(&source);
 	result->text = assignments.data;
