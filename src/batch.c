@@ -259,6 +259,17 @@ check_limit(const JanitorBatching *batching, int64 rows)
 			 errdetail("That is what its %s allows.", batching->limit_name)));
 }
 
+/* It found more than was expected: undone, to be repeated row by row. */
+static void
+check_budget(const JanitorBatching *batching, int64 rows)
+{
+	if (rows > batching->budget)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("batch of " INT64_FORMAT " rows exceeds what is left of rows_per_run",
+						rows)));
+}
+
 static void
 note_progress(const JanitorBatching *batching)
 {
@@ -304,6 +315,7 @@ carry_out(void *arg)
 												  batch->skip_locked, false),
 							  values, nulls);
 	check_limit(batching, batch->rows);
+	check_budget(batching, batch->rows);
 
 	cursor.handled += batch->rows;
 	if (batch->position != NULL)
@@ -325,10 +337,13 @@ carry_out(void *arg)
 	note_progress(batching);
 }
 
+/* Is there hope for the rows one by one? */
 static bool
-is_conflict(const JanitorError *error)
+is_conflict(const JanitorBatching *batching, const JanitorError *error)
 {
-	return error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+	return (error->sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			batching->budget < PG_INT64_MAX) ||
+		error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
 		error->sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		error->sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
@@ -345,7 +360,7 @@ janitor_batch_attempt(JanitorBatch *batch)
 	if (error == NULL)
 		return true;
 	janitor_run_rearm_timeout();
-	if (!is_conflict(error))
+	if (!is_conflict(batch->batching, error))
 		janitor_rethrow(error);
 	return false;
 }
@@ -449,28 +464,24 @@ bool
 janitor_batch_work_off(JanitorBatch *batch, JanitorMethod method)
 {
 	JanitorBatching *batching = batch->batching;
-	int64		limit = 0;
 	int64		left;
 
-	if (batching->budget < rows_expected(batching, method))
-		limit = batching->budget;
-	else if (janitor_batch_attempt(batch))
+	if (batching->budget >= rows_expected(batching, method))
 	{
-		batching->size = next_size(batching, batch, method);
-		janitor_throttle(&batching->throttle, batch->rows,
-						 batching->deadline);
-		return true;
-	}
-	else
+		if (janitor_batch_attempt(batch))
+		{
+			batching->size = next_size(batching, batch, method);
+			janitor_throttle(&batching->throttle, batch->rows,
+							 batching->deadline);
+			return true;
+		}
 		batching->size = Max(1, batching->size / 2);
-
-	if (!janitor_batch_as_rows(batching, batch->cursor, batch->leaf, &batch->range,
-							   limit, FIRST_ROWS, &left))
+	}
+	if (!janitor_batch_as_rows(batching, batch->cursor, batch->leaf,
+							   &batch->range, FIRST_ROWS, &left))
 		return false;
 	janitor_batch_remember(batching, batch->cursor, batch->leaf, &batch->range,
 						   left);
-	if (limit > 0 && batching->budget <= 0)
-		return false;
 	janitor_batch_move_cursor(batching, batch->cursor, batch->position, batch->last);
 	return true;
 }

@@ -92,13 +92,13 @@ extern bool janitor_batch_keys(JanitorBatching *batching,
 
 /*
  * Handles a range as rows, in portions, passing over what is locked; *left:
- * how many of those it found it could not handle.  limit 0: all.  false: it
- * had to stop before the end.
+ * how many of those it found it could not handle.  No more than the budget
+ * allows.  false: it had to stop before the end.
  */
 extern bool janitor_batch_as_rows(JanitorBatching *batching,
 								  JanitorCursor *cursor, Oid leaf,
 								  const JanitorBatchRange *range,
-								  int64 limit, int64 portion, int64 *left);
+								  int64 portion, int64 *left);
 
 /* Remembers a range, some rows of which could not be had, for the end. */
 extern void janitor_batch_remember(JanitorBatching *batching,

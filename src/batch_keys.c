@@ -130,17 +130,15 @@ static bool
 work_off_ties(JanitorBatch *batch)
 {
 	JanitorBatching *batching = batch->batching;
-	int64		limit = batching->budget < PG_INT64_MAX ? batching->budget : 0;
 	int64		left;
 
-	if (!janitor_batch_as_rows(batching, batch->cursor, batch->leaf, &batch->range,
-							   limit, batching->size, &left))
+	if (!janitor_batch_as_rows(batching, batch->cursor, batch->leaf,
+							   &batch->range, batching->size, &left))
 		return false;
 	janitor_batch_remember(batching, batch->cursor, batch->leaf, &batch->range,
 						   left);
-	if (batching->budget <= 0)
-		return false;
-	janitor_batch_move_cursor(batching, batch->cursor, batch->position, batch->last);
+	janitor_batch_move_cursor(batching, batch->cursor, batch->position,
+							  batch->last);
 	return true;
 }
 

@@ -136,19 +136,22 @@ handle_places(const Listing *listing, JanitorCursor *cursor,
  * could not handle.  false: it had to stop before the end.
  */
 bool
-janitor_batch_as_rows(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf,
-					  const JanitorBatchRange *range, int64 limit, int64 portion, int64 *left)
+janitor_batch_as_rows(JanitorBatching *batching, JanitorCursor *cursor,
+					  Oid leaf, const JanitorBatchRange *range,
+					  int64 portion, int64 *left)
 {
+	bool		limited = batching->budget < PG_INT64_MAX;
 	Listing		listing = {
-		.batching = batching,.leaf = leaf,.range = *range,.limit = limit
+		.batching = batching,.leaf = leaf,.range = *range,
+		.limit = limited ? batching->budget : 0
 	};
-	int64		handled;
 
 	*left = 0;
 	list_range(&listing);
 	for (int64 at = 0; at < listing.count; at += portion)
 	{
 		int64		count = Min(portion, listing.count - at);
+		int64		handled;
 
 		if (at > 0 && janitor_batch_must_stop(batching))
 			return false;
@@ -156,7 +159,9 @@ janitor_batch_as_rows(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf
 		*left += count - handled;
 		janitor_throttle(&batching->throttle, handled, batching->deadline);
 	}
-	return true;
+
+	/* there may be more than were listed */
+	return !limited || listing.count < listing.limit;
 }
 
 /* Remembers a range for the end; beyond a number, its rows just count. */
@@ -191,7 +196,7 @@ revisit(JanitorBatching *batching, Conflict *conflict)
 	int64		left;
 
 	if (!janitor_batch_as_rows(batching, conflict->cursor, conflict->leaf,
-							   &conflict->range, 0, PORTION, &left) || left == 0)
+							   &conflict->range, PORTION, &left) || left == 0)
 		return;
 	conflict->cursor->locked += left;
 	janitor_batch_write_cursor(conflict->cursor);

@@ -40,6 +40,7 @@ typedef struct JanitorRuleRun
 	List	   *ids;			/* of slices, in order; palloc'd int64 */
 	double		estimate;		/* rows expected */
 	double		total;			/* rows in the table */
+	List	   *seen;			/* partitions that were tried, by slice */
 	bool		stopped;		/* before the end, by a limit */
 
 	/* for the result, in the run's context */
@@ -47,6 +48,7 @@ typedef struct JanitorRuleRun
 	char	   *bound;
 	int64		handled;		/* by all workers */
 	int64		locked;
+	int64		pending;		/* partitions that are half detached */
 	int64		malformed;
 	int64		batches;		/* by this worker; the next two likewise */
 	int64		longest;

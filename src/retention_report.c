@@ -22,6 +22,7 @@ typedef struct Tally
 	const JanitorRuleRun *rr;
 	int64		handled;
 	int64		locked;
+	int64		pending;
 	bool		open;
 } Tally;
 
@@ -35,7 +36,11 @@ add_slice(JanitorCursor *cursor, void *arg)
 		return true;
 	tally->handled += cursor->handled;
 	tally->locked += cursor->locked;
-	if (cursor->state == JANITOR_CURSOR_OPEN)
+	if (cursor->state != JANITOR_CURSOR_OPEN)
+		return true;
+	if (cursor->method == JANITOR_METHOD_PARTITION)
+		tally->pending++;
+	else
 		tally->open = true;
 	return true;
 }
@@ -48,6 +53,7 @@ janitor_retention_add_up(JanitorRuleRun *rr)
 	janitor_cursor_scan(rr->rule->job_name, add_slice, &tally);
 	rr->handled = tally.handled;
 	rr->locked = tally.locked;
+	rr->pending = tally.pending;
 	rr->stopped = rr->stopped || tally.open;
 }
 
@@ -93,6 +99,7 @@ report_rule(JanitorObject *result, const JanitorRuleRun *rr)
 	report_number(result, "longest_ms", rr->longest / 1000);
 	report_number(result, "locked", rr->locked);
 	report_number(result, "malformed", rr->malformed);
+	report_number(result, "pending", rr->pending);
 	report_number(result, "vacuumed", rr->vacuumed);
 	report_pauses(result, rr);
 	if (rr->stopped)
@@ -119,6 +126,14 @@ report(const JanitorRetention *retention)
 	return janitor_object_end(&result);
 }
 
+static void
+add_remark(StringInfo text, const char *remark)
+{
+	if (text->len > 0)
+		appendStringInfoString(text, "; ");
+	appendStringInfoString(text, remark);
+}
+
 /* What was left to do, in words; NULL: nothing. */
 static char *
 describe_rest(const JanitorRetention *retention)
@@ -130,16 +145,17 @@ describe_rest(const JanitorRetention *retention)
 	foreach(cell, retention->rules)
 	{
 		const JanitorRuleRun *rr = lfirst(cell);
+		const char *name = rr->rule->name;
 
-		if (text.len > 0 && (rr->stopped || rr->locked > 0))
-			appendStringInfoString(&text, "; ");
 		if (rr->stopped)
-			appendStringInfo(&text, "rule \"%s\" stopped early, about %.0f rows are left",
-							 rr->rule->name,
-							 Max(0, rr->estimate - rr->handled));
-		else if (rr->locked > 0)
-			appendStringInfo(&text, "rule \"%s\" passed over " INT64_FORMAT " locked rows",
-							 rr->rule->name, rr->locked);
+			add_remark(&text, psprintf("rule \"%s\" stopped early, about %.0f rows are left",
+									   name, Max(0, rr->estimate - rr->handled)));
+		if (rr->pending > 0)
+			add_remark(&text, psprintf("rule \"%s\" left " INT64_FORMAT " partitions half detached, for transactions that still use them; its next run goes on",
+									   name, rr->pending));
+		if (!rr->stopped && rr->locked > 0)
+			add_remark(&text, psprintf("rule \"%s\" passed over " INT64_FORMAT " locked rows",
+									   name, rr->locked));
 	}
 	return text.len > 0 ? text.data : NULL;
 }

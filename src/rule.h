@@ -192,7 +192,10 @@ extern char *janitor_relation_qualify(const char *name);
 /* `schema.name`, quoted. */
 extern char *janitor_relation_name(Oid relid);
 
-/* The relation of a qualified name; ERROR 42P01 with what to do. */
+/* The relation of a qualified name; InvalidOid if there is none. */
+extern Oid	janitor_relation_look_up(const char *qualified);
+
+/* The same; ERROR 42P01 with what to do. */
 extern Oid	janitor_relation_find(const char *qualified);
 
 /*

@@ -37,8 +37,8 @@ janitor_relation_name(Oid relid)
 }
 
 /* As an input of type regclass is read, numbers apart. */
-static Oid
-look_up(const char *name)
+Oid
+janitor_relation_look_up(const char *name)
 {
 	List	   *names = textToQualifiedNameList(cstring_to_text(name));
 
@@ -91,7 +91,7 @@ no_such_relation(const char *name)
 char *
 janitor_relation_qualify(const char *name)
 {
-	Oid			relid = look_up(name);
+	Oid			relid = janitor_relation_look_up(name);
 
 	if (!OidIsValid(relid))
 		no_such_relation(name);
@@ -123,7 +123,7 @@ janitor_relation_find(const char *qualified)
 
 	if (OidIsValid(schema))
 		janitor_schema_check(schema);
-	relid = look_up(qualified);
+	relid = janitor_relation_look_up(qualified);
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),

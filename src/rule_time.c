@@ -287,14 +287,16 @@ janitor_time_find(const JanitorRule *rule, Relation rel)
 
 /* --- cutoffs --- */
 
-/* In units of an epoch, rounded up. */
+/*
+ * In units of an epoch, rounded down: a row that expires in the unit that is
+ * not over yet is kept, as where the cutoff is written in such units.
+ */
 static int64
 epoch_of(TimestampTz cutoff, int64 unit)
 {
 	int64		usec = cutoff + EPOCH_DIFFERENCE;
-	int64		quotient = usec / unit;
 
-	return usec % unit > 0 ? quotient + 1 : quotient;
+	return usec >= 0 ? usec / unit : -((-usec + unit - 1) / unit);
 }
 
 /* A date begins at its midnight. */

@@ -103,19 +103,43 @@ replan_partition(JanitorRuleRun *rr, JanitorCursor *cursor, Oid leaf)
 	janitor_commit(true);
 }
 
+/*
+ * Once a run: what is half-done after that waits for transactions that still
+ * use the partition, and for the next run.
+ */
 static void
 detach_partition(JanitorRuleRun *rr, JanitorCursor *cursor)
 {
+	int64		before = cursor->handled;
 	Oid			leaf;
 
+	rr->seen = lappend(rr->seen, janitor_slice_id(cursor->id));
 	janitor_begin();
-	leaf = janitor_relation_find(cursor->relation);
+	leaf = janitor_relation_look_up(cursor->relation);
+	if (!OidIsValid(leaf))
+		janitor_cursor_delete(cursor->id);	/* somebody has dropped it */
 	janitor_commit(true);
+	if (!OidIsValid(leaf))
+		return;
 	janitor_progress_phase("detaching", leaf);
-	if (janitor_partition_detach(rr->ready, leaf, rr->batching->holds, cursor))
-		rr->batching->handled += cursor->handled;
-	else
+	if (!janitor_partition_detach(rr->ready, leaf, rr->batching->holds,
+								  cursor))
 		replan_partition(rr, cursor, leaf);
+	else
+		rr->batching->handled += cursor->handled - before;
+}
+
+static bool
+was_tried(const JanitorRuleRun *rr, int64 id)
+{
+	ListCell   *cell;
+
+	foreach(cell, rr->seen)
+	{
+		if (*(int64 *) lfirst(cell) == id)
+			return true;
+	}
+	return false;
 }
 
 /* false: it had to stop before the slice was done. */
@@ -145,8 +169,9 @@ pass_over(JanitorRuleRun *rr, bool *found)
 	for (int i = 0; i < list_length(rr->ids); i++)
 	{
 		JanitorCursor *cursor = palloc0(sizeof(JanitorCursor));
+		int64		id = *(int64 *) list_nth(rr->ids, i);
 
-		if (!claim_slice(*(int64 *) list_nth(rr->ids, i), cursor))
+		if (was_tried(rr, id) || !claim_slice(id, cursor))
 			continue;
 		*found = true;
 		if (!work_on(rr, cursor))
@@ -367,17 +392,19 @@ janitor_run_retention(JanitorRun *run, const JanitorExecution *execution,
 
 typedef struct Tidying
 {
-	int64		execution_id;
-	List	   *ids;
-	bool		open;
+	List	   *ids;			/* slices that are not needed any more */
+	bool		open;			/* somebody has to go on with them */
 } Tidying;
 
+/* Partitions on their way out keep their slices whatever happens. */
 static bool
 collect_slice(JanitorCursor *cursor, void *arg)
 {
 	Tidying    *tidying = arg;
 
-	if (cursor->state == JANITOR_CURSOR_DETACHED)
+	if (cursor->state == JANITOR_CURSOR_DETACHED ||
+		(cursor->state == JANITOR_CURSOR_OPEN &&
+		 cursor->method == JANITOR_METHOD_PARTITION))
 		return true;
 	if (cursor->state == JANITOR_CURSOR_OPEN)
 		tidying->open = true;
@@ -390,7 +417,7 @@ void
 janitor_retention_tidy(const JanitorExecution *execution,
 					   const JanitorOutcome *outcome)
 {
-	Tidying		tidying = {.execution_id = execution->id};
+	Tidying		tidying = {NIL, false};
 	ListCell   *cell;
 
 	if (outcome->status != JANITOR_SUCCEEDED)
