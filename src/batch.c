@@ -84,6 +84,39 @@ typedef struct JanitorChange
 	JanitorQuery *query;
 } JanitorChange;
 
+static void
+forget_changes(JanitorBatching *batching)
+{
+	ListCell   *cell;
+
+	foreach(cell, batching->changes)
+	{
+		JanitorChange *change = lfirst(cell);
+
+		janitor_query_free(change->query);
+		pfree(change);
+	}
+	list_free(batching->changes);
+	batching->changes = NIL;
+}
+
+/* Plans live in no context of ours: they go when the batching does. */
+static void
+end_batching(void *arg)
+{
+	forget_changes(arg);
+}
+
+static void
+call_at_end(JanitorBatching *batching)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+
+	callback->func = end_batching;
+	callback->arg = batching;
+	MemoryContextRegisterResetCallback(batching->context, callback);
+}
+
 JanitorBatching *
 janitor_batching_begin(const JanitorReadyRule *ready)
 {
@@ -105,30 +138,8 @@ janitor_batching_begin(const JanitorReadyRule *ready)
 	batching->scratch = AllocSetContextCreate(CurrentMemoryContext,
 											  "pg_janitor batch",
 											  ALLOCSET_DEFAULT_SIZES);
+	call_at_end(batching);
 	return batching;
-}
-
-static void
-forget_changes(JanitorBatching *batching)
-{
-	ListCell   *cell;
-
-	foreach(cell, batching->changes)
-	{
-		JanitorChange *change = lfirst(cell);
-
-		janitor_query_free(change->query);
-		pfree(change);
-	}
-	list_free(batching->changes);
-	batching->changes = NIL;
-}
-
-void
-janitor_batching_end(JanitorBatching *batching)
-{
-	forget_changes(batching);
-	MemoryContextDelete(batching->scratch);
 }
 
 /* --- statements --- */

@@ -49,7 +49,10 @@ typedef struct JanitorBatching
 	double		rows_per_block; /* of the leaf in hand */
 } JanitorBatching;
 
-/* In the current context, which becomes its own; in a transaction. */
+/*
+ * In a transaction.  The current context becomes its own: everything ends when
+ * that is reset or deleted.
+ */
 extern JanitorBatching *janitor_batching_begin(const JanitorReadyRule *ready);
 
 /*
@@ -65,7 +68,5 @@ extern bool janitor_batch_slice(JanitorBatching *batching,
  * cannot be had is counted in their cursors.
  */
 extern void janitor_batch_revisit(JanitorBatching *batching);
-
-extern void janitor_batching_end(JanitorBatching *batching);
 
 #endif							/* JANITOR_BATCH_H */

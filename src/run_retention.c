@@ -276,7 +276,6 @@ run_rule(void *arg)
 	sum_up(rr);
 	if (!rr->stopped)
 		vacuum_leaves(rr);
-	janitor_batching_end(rr->batching);
 }
 
 /* Was it somebody who ended the run, rather than the rule that failed? */
@@ -499,6 +498,5 @@ janitor_help_retention(JanitorRun *run, const JanitorExecution *execution,
 	set_limits(&rr);
 	if (pass_over(&rr, &found))
 		janitor_batch_revisit(rr.batching);
-	janitor_batching_end(rr.batching);
 	janitor_report_statistics();
 }
