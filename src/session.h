@@ -50,7 +50,7 @@ extern JanitorError *janitor_catch_error(MemoryContext context);
 extern JanitorError *janitor_attempt(void (*function) (void *arg), void *arg);
 
 /* Raises an error that was caught, once more. */
-extern void janitor_rethrow(const JanitorError *error) pg_attribute_noreturn();
+extern void janitor_rethrow(const JanitorError *error);
 
 /* What this session did to tables, for autovacuum: now, not some time. */
 extern void janitor_report_statistics(void);
