@@ -34,6 +34,7 @@ CREATE TABLE job_definition
 	overlap text NOT NULL DEFAULT 'skip',
 	timeout interval,
 	stop_after interval,
+	parallel int NOT NULL DEFAULT 1,
 	max_attempts int NOT NULL DEFAULT 1,
 	retry_delay interval NOT NULL DEFAULT '10 seconds',
 	retry_max_delay interval NOT NULL DEFAULT '1 hour',
@@ -54,7 +55,8 @@ CREATE TABLE job_definition
 	CONSTRAINT job_definition_catch_up_check CHECK (catch_up IN ('once', 'all', 'skip')),
 	CONSTRAINT job_definition_overlap_check CHECK (overlap IN ('skip', 'queue')),
 	CONSTRAINT job_definition_max_running_check CHECK (max_running >= 1),
-	CONSTRAINT job_definition_max_attempts_check CHECK (max_attempts >= 1)
+	CONSTRAINT job_definition_max_attempts_check CHECK (max_attempts >= 1),
+	CONSTRAINT job_definition_parallel_check CHECK (parallel >= 1)
 ) USING heap;
 
 CREATE INDEX job_definition_run_after_idx ON job_definition (run_after);
@@ -208,18 +210,35 @@ CREATE TABLE job_cursor
 	worker int NOT NULL DEFAULT 0,
 	updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	CONSTRAINT job_cursor_pkey PRIMARY KEY (id),
-	CONSTRAINT job_cursor_method_check CHECK (method IN ('partition', 'keys', 'blocks')),
+	CONSTRAINT job_cursor_method_check CHECK (method IN ('partition', 'keys', 'blocks', 'items')),
 	CONSTRAINT job_cursor_state_check CHECK (state IN ('open', 'done', 'detached'))
 ) USING heap WITH (fillfactor = 70);
 
 CREATE INDEX job_cursor_job_name_id_idx ON job_cursor (job_name, id);
+
+CREATE TABLE job_item_failure
+(
+	job_name text COLLATE "C" NOT NULL,
+	item_key text COLLATE "C" NOT NULL,
+	attempts int NOT NULL,
+	sqlstate text COLLATE "C",
+	error_message text,
+	next_attempt_at timestamptz,
+	dead boolean NOT NULL DEFAULT false,
+	held boolean NOT NULL DEFAULT false,
+	due timestamptz,
+	execution_id bigint NOT NULL,
+	first_at timestamptz NOT NULL,
+	last_at timestamptz NOT NULL,
+	CONSTRAINT job_item_failure_pkey PRIMARY KEY (job_name, item_key)
+) USING heap WITH (fillfactor = 80);
 
 /*
  * Nobody but the owner of the extension holds more than SELECT on the tables:
  * the right to change a row is the right to lock the table.
  */
 REVOKE ALL ON TABLE job_definition, job_queue, job_execution, job_change FROM PUBLIC;
-REVOKE ALL ON TABLE job_rule, job_hold, job_cursor FROM PUBLIC;
+REVOKE ALL ON TABLE job_rule, job_hold, job_cursor, job_item_failure FROM PUBLIC;
 
 /*
  * What pg_dump carries: everything that cannot be computed again.  The next
@@ -237,16 +256,17 @@ SELECT pg_catalog.pg_extension_config_dump('job_hold', '');
 SELECT pg_catalog.pg_extension_config_dump('job_hold_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('job_cursor', '');
 SELECT pg_catalog.pg_extension_config_dump('job_cursor_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('job_item_failure', '');
 
 COMMENT ON TABLE job_definition IS 'Jobs: what is to run, when, as whom and under which limits. One row per job. Its columns are the arguments of job_schedule() and the keys of job_alter(); change it through these functions only.';
 COMMENT ON COLUMN job_definition.name IS 'Name of the job: 1 to 128 characters, no control characters. Called job_name in arguments.';
-COMMENT ON COLUMN job_definition.kind IS 'What the job does: sql runs the statements of command; retention applies its rules (job_rule) to tables.';
+COMMENT ON COLUMN job_definition.kind IS 'What the job does: sql runs the statements of command; retention applies its rules (job_rule) to tables; items handles the rows of a query one by one, each in a subtransaction.';
 COMMENT ON COLUMN job_definition.description IS 'What the job is for, in words.';
 COMMENT ON COLUMN job_definition.tags IS 'Labels to find the job by; shown in job_status.';
 COMMENT ON COLUMN job_definition.schedule IS 'When the job runs: six cron fields (second minute hour day-of-month month day-of-week), five (second 0), @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually, @reboot (the same as run_on_start), or every and an interval (every 90 seconds). NULL: on demand only. job_next_runs() shows what a schedule means.';
 COMMENT ON COLUMN job_definition.time_zone IS 'IANA name of the time zone the schedule is read in, such as Europe/Berlin.';
-COMMENT ON COLUMN job_definition.command IS 'The SQL statements. Several are one transaction. A single CALL of a procedure may commit in between; a single VACUUM, REINDEX CONCURRENTLY and the like runs outside a transaction block.';
-COMMENT ON COLUMN job_definition.items IS 'Of an items job: the query whose rows are the items, in the order they are to be handled.';
+COMMENT ON COLUMN job_definition.command IS 'The SQL statements. Several are one transaction. A single CALL of a procedure may commit in between; a single VACUUM, REINDEX CONCURRENTLY and the like runs outside a transaction block. Of an items job: the statements for one item, which is $1 (jsonb) in them.';
+COMMENT ON COLUMN job_definition.items IS 'Of an items job: the query whose rows are the items, in the order they are to be handled. The first column is the key; a column due (a time) is the deadline. An item is locked and read again before it is handled.';
 COMMENT ON COLUMN job_definition.args IS 'Default arguments, a JSON object; those of a trigger are merged over them. The command reads them with job_args() and job_arg().';
 COMMENT ON COLUMN job_definition.settings IS 'Server settings in force while the job runs, a JSON object such as {"maintenance_work_mem": "1GB"}. search_path is taken from the session that defines the job unless given.';
 COMMENT ON COLUMN job_definition.owner IS 'Role the job runs as; the role that defines it unless given.';
@@ -261,7 +281,8 @@ COMMENT ON COLUMN job_definition.max_running IS 'How many runs of the job may be
 COMMENT ON COLUMN job_definition.overlap IS 'What an occurrence does that finds max_running runs in progress: skip (recorded as skipped) or queue (one is kept and runs when there is room).';
 COMMENT ON COLUMN job_definition.timeout IS 'A run that takes longer is canceled and fails. NULL: no limit.';
 COMMENT ON COLUMN job_definition.stop_after IS 'Of retention and items jobs: how long a run works. It then ends as a success, and the next run goes on where it stopped. NULL: until everything is done.';
-COMMENT ON COLUMN job_definition.max_attempts IS 'How often a failing run is attempted in all: 1 means no retry. Default: 3 if the schedule leaves more than a day between occurrences, else 1. Deadlocks, serialization failures and lock timeouts are retried up to 3 times besides.';
+COMMENT ON COLUMN job_definition.parallel IS 'Of an items job: how many workers may handle its items at the same time; others than the first only while workers are spare.';
+COMMENT ON COLUMN job_definition.max_attempts IS 'How often a failing run is attempted in all: 1 means no retry. Default: 3 if the schedule leaves more than a day between occurrences, else 1. Deadlocks, serialization failures and lock timeouts are retried up to 3 times besides. Of an items job it counts for each item as well (default 5): an item that has failed so often is dead.';
 COMMENT ON COLUMN job_definition.retry_delay IS 'Time before the second attempt; doubled for each further one, with some jitter.';
 COMMENT ON COLUMN job_definition.retry_max_delay IS 'The most that the time before an attempt grows to.';
 COMMENT ON COLUMN job_definition.jitter IS 'Each occurrence runs a fixed time later, derived from the name of the job and less than this, so that jobs with the same schedule spread.';
@@ -376,22 +397,36 @@ COMMENT ON COLUMN job_hold.placed_at IS 'When.';
 COMMENT ON COLUMN job_hold.released_by IS 'Session user who released it. NULL: nobody yet.';
 COMMENT ON COLUMN job_hold.released_at IS 'When.';
 
-COMMENT ON TABLE job_cursor IS 'How far the batches of retention runs have come: one row for each slice of work, changed in the transaction of each batch. A run that died is continued from here.';
+COMMENT ON TABLE job_cursor IS 'How far the batches of retention runs, and the groups of items runs, have come: one row for each slice of work, changed in the transaction of each batch. A run that died is continued from here.';
 COMMENT ON COLUMN job_cursor.id IS 'Number of the slice.';
 COMMENT ON COLUMN job_cursor.job_name IS 'Name of the job.';
 COMMENT ON COLUMN job_cursor.rule IS 'Name of the rule.';
 COMMENT ON COLUMN job_cursor.execution_id IS 'The run that works on it.';
 COMMENT ON COLUMN job_cursor.relation IS 'The table or partition.';
 COMMENT ON COLUMN job_cursor.relfilenode IS 'The file that it was in: a table that was rewritten is begun again.';
-COMMENT ON COLUMN job_cursor.method IS 'partition (detached or dropped as a whole), keys (ranges of the time column, by its index) or blocks (ranges of blocks).';
+COMMENT ON COLUMN job_cursor.method IS 'partition (detached or dropped as a whole), keys (ranges of the time column, by its index) blocks (ranges of blocks) or items.';
 COMMENT ON COLUMN job_cursor.state IS 'open, done, or detached: a partition that is still to be dropped.';
 COMMENT ON COLUMN job_cursor.position IS 'Where the next batch begins. NULL: at the beginning.';
-COMMENT ON COLUMN job_cursor.until IS 'Where the slice ends. NULL: at the end of the table.';
+COMMENT ON COLUMN job_cursor.until IS 'Where the slice ends. NULL: at the end of the table. Of items: the number of the slice.';
 COMMENT ON COLUMN job_cursor.as_of IS 'The instant that the ages of rows count from: the same for all slices of a run, and for the run that continues it.';
-COMMENT ON COLUMN job_cursor.handled IS 'Rows handled by that run.';
-COMMENT ON COLUMN job_cursor.locked IS 'Rows passed over because somebody held them locked.';
+COMMENT ON COLUMN job_cursor.handled IS 'Rows or items handled by that run.';
+COMMENT ON COLUMN job_cursor.locked IS 'Rows passed over because somebody held them locked; items that were none any more when their turn came.';
 COMMENT ON COLUMN job_cursor.worker IS 'Process id of the worker on it. 0: none.';
 COMMENT ON COLUMN job_cursor.updated_at IS 'Time of its last batch.';
+
+COMMENT ON TABLE job_item_failure IS 'Items of items jobs that are not done: they failed and wait for another attempt, or are dead, or a row of theirs is under a legal hold. A row goes when its item is done or is none any more. job_retry_items() gives items new attempts.';
+COMMENT ON COLUMN job_item_failure.job_name IS 'Name of the job.';
+COMMENT ON COLUMN job_item_failure.item_key IS 'Key of the item, the first column of the items query, as text; above 500 bytes its beginning and a hash.';
+COMMENT ON COLUMN job_item_failure.attempts IS 'How often it has failed.';
+COMMENT ON COLUMN job_item_failure.sqlstate IS 'Error code of its last failure. NULL: it is held.';
+COMMENT ON COLUMN job_item_failure.error_message IS 'What went wrong, from the error code and the objects concerned: no row values, unless pg_janitor.store_error_detail is on. Of an item that is held: the reason of the hold.';
+COMMENT ON COLUMN job_item_failure.next_attempt_at IS 'The first run after this time tries it again. NULL: it is dead, or held and looked at by each run.';
+COMMENT ON COLUMN job_item_failure.dead IS 'It has failed max_attempts times: runs pass it over.';
+COMMENT ON COLUMN job_item_failure.held IS 'A legal hold is on one of its rows.';
+COMMENT ON COLUMN job_item_failure.due IS 'Its deadline, if the items query has a column of this name.';
+COMMENT ON COLUMN job_item_failure.execution_id IS 'The run that found it so last.';
+COMMENT ON COLUMN job_item_failure.first_at IS 'When that happened first.';
+COMMENT ON COLUMN job_item_failure.last_at IS 'When that happened last.';
 
 
 /*
@@ -535,6 +570,41 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION job_drop_rule FROM PUBLIC;
 COMMENT ON FUNCTION job_drop_rule IS 'Drops a rule of a job that has others.';
 
+CREATE FUNCTION job_schedule_items(job_name text,
+								   schedule text,
+								   items text,
+								   command text DEFAULT NULL,
+								   description text DEFAULT NULL,
+								   tags text[] DEFAULT NULL,
+								   time_zone text DEFAULT 'UTC',
+								   args jsonb DEFAULT '{}',
+								   settings jsonb DEFAULT '{}',
+								   owner text DEFAULT NULL,
+								   enabled boolean DEFAULT NULL,
+								   run_on_start boolean DEFAULT false,
+								   run_after text DEFAULT NULL,
+								   on_failure text DEFAULT NULL,
+								   catch_up text DEFAULT 'once',
+								   catch_up_within interval DEFAULT NULL,
+								   max_running int DEFAULT 1,
+								   overlap text DEFAULT 'skip',
+								   timeout interval DEFAULT NULL,
+								   stop_after interval DEFAULT NULL,
+								   parallel int DEFAULT 1,
+								   max_attempts int DEFAULT NULL,
+								   retry_delay interval DEFAULT '10 seconds',
+								   retry_max_delay interval DEFAULT '1 hour',
+								   jitter interval DEFAULT '0',
+								   priority int DEFAULT 0,
+								   channel text DEFAULT NULL,
+								   keep_history interval DEFAULT '90 days',
+								   keep_runs int DEFAULT 10000,
+								   options jsonb DEFAULT NULL)
+RETURNS timestamptz
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_schedule_items FROM PUBLIC;
+COMMENT ON FUNCTION job_schedule_items IS 'Creates or replaces an items job, and returns its next run. For each row of the query items, first the rules of the job (job_set_rule() with match), then command is carried out, with the row as $1 (jsonb), in a subtransaction: an item that fails leaves no trace and is tried again by later runs. The arguments are the columns of job_definition; options takes the same by key. Called again under an existing name it replaces them as job_schedule() does; rules stay.';
+
 CREATE FUNCTION job_alter(job_name text, changes jsonb)
 RETURNS timestamptz
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -591,6 +661,12 @@ RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION job_retry FROM PUBLIC;
 COMMENT ON FUNCTION job_retry IS 'Queues a failed execution once more, with the same arguments, and returns the new execution id.';
+
+CREATE FUNCTION job_retry_items(job_name text, item_key text DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_retry_items FROM PUBLIC;
+COMMENT ON FUNCTION job_retry_items IS 'Lets the next run of an items job try again what has failed, dead or waiting, with all attempts: the item of that key, or all. Returns how many.';
 
 CREATE FUNCTION job_cancel(execution_id bigint)
 RETURNS int
@@ -710,6 +786,16 @@ CREATE VIEW job_waiting WITH (security_barrier) AS
 		   pg_catalog.pg_get_userbyid(d.owner_oid) = d.owner)
 	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
 COMMENT ON VIEW job_waiting IS 'Waiting runs of the jobs of all roles that the current user is a member of. Columns as in job_queue.';
+
+CREATE VIEW job_failed_items WITH (security_barrier) AS
+	SELECT f.job_name, f.item_key, f.attempts, f.sqlstate, f.error_message,
+		   f.next_attempt_at, f.dead, f.held, f.due, f.execution_id,
+		   f.first_at, f.last_at
+	FROM job_item_failure f JOIN job_definition d ON d.name = f.job_name
+	WHERE (pg_catalog.pg_has_role(d.owner_oid, 'MEMBER') AND
+		   pg_catalog.pg_get_userbyid(d.owner_oid) = d.owner)
+	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
+COMMENT ON VIEW job_failed_items IS 'Items that are not done, of the jobs of all roles that the current user is a member of. Columns as in job_item_failure.';
 
 CREATE VIEW job_status WITH (security_barrier) AS
 	WITH running AS (
@@ -862,8 +948,8 @@ COMMENT ON COLUMN job_progress.waits_for IS 'What it pauses for (rate, replica l
 COMMENT ON COLUMN job_progress.blocked_by IS 'Processes whose locks it waits for. NULL: none.';
 COMMENT ON COLUMN job_progress.helper IS 'Does the worker help with the run of another one?';
 
-REVOKE ALL ON TABLE job_runs, job_waiting, job_status, job_progress FROM PUBLIC;
-GRANT SELECT ON TABLE job_runs, job_waiting, job_status, job_progress TO PUBLIC;
+REVOKE ALL ON TABLE job_runs, job_waiting, job_failed_items, job_status, job_progress FROM PUBLIC;
+GRANT SELECT ON TABLE job_runs, job_waiting, job_failed_items, job_status, job_progress TO PUBLIC;
 
 CREATE FUNCTION job_logs(job_name text DEFAULT NULL,
 						 max_rows int DEFAULT 100,

@@ -77,6 +77,14 @@ extern void janitor_rules_check(const JanitorJob *job);
 /* Removes them, with their progress; for job_unschedule(). */
 extern void janitor_rules_remove(const JanitorJob *job);
 
+/* --- items (api_items.c) --- */
+
+/* Can each item of the job be locked, by its owner? */
+extern void janitor_items_check(JanitorJob *job);
+
+/* Forgets which failed; for job_unschedule(). */
+extern void janitor_items_remove(const JanitorJob *job);
+
 /* --- cancelling (api_cancel.c) --- */
 
 /* Waiting runs; key NULL: all but the schedule entry.  How many. */

@@ -326,11 +326,18 @@ static void
 check_rules_again(const JanitorDraft *draft, const JanitorDraft *old,
 				  const char *job_name)
 {
-	if (janitor_draft_kind(draft) == JANITOR_KIND_RETENTION &&
-		(janitor_draft_differs(draft, old, Anum_definition_owner_oid) ||
-		 janitor_draft_differs(draft, old, Anum_definition_settings) ||
-		 janitor_draft_differs(draft, old, Anum_definition_time_zone)))
-		janitor_rules_check(janitor_job_load(job_name));
+	JanitorJob *job = janitor_job_load(job_name);
+	bool		circumstances =
+	janitor_draft_differs(draft, old, Anum_definition_owner_oid) ||
+	janitor_draft_differs(draft, old, Anum_definition_settings) ||
+	janitor_draft_differs(draft, old, Anum_definition_time_zone);
+
+	if (circumstances)
+		janitor_rules_check(job);
+	if (job->kind == JANITOR_KIND_ITEMS &&
+		(circumstances ||
+		 janitor_draft_differs(draft, old, Anum_definition_items)))
+		janitor_items_check(job);
 }
 
 static TimestampTz
@@ -430,6 +437,7 @@ job_unschedule(PG_FUNCTION_ARGS)
 	(void) janitor_cancel_waiting(job, NULL, "the job was removed");
 	(void) janitor_entry_delete_all(job->name);
 	janitor_rules_remove(job);
+	janitor_items_remove(job);
 	janitor_draft_load(&old, job->tuple);
 	janitor_change_insert(job->name, "unschedule",
 						  janitor_draft_to_jsonb(&old), NULL);

@@ -54,11 +54,13 @@ static const struct
 	{"job_trigger", OPERATE | DEFINE},
 	{"job_run", OPERATE | DEFINE},
 	{"job_retry", OPERATE | DEFINE},
+	{"job_retry_items", OPERATE | DEFINE},
 	{"job_cancel", OPERATE | DEFINE},
 	{"job_pause", OPERATE | DEFINE},
 	{"job_resume", OPERATE | DEFINE},
 	{"job_schedule", DEFINE},
 	{"job_schedule_retention", DEFINE},
+	{"job_schedule_items", DEFINE},
 	{"job_set_rule", DEFINE},
 	{"job_drop_rule", DEFINE},
 	{"job_alter", DEFINE},
@@ -71,7 +73,7 @@ static const struct
 
 static const JanitorRelation tables[] = {
 	JANITOR_DEFINITION, JANITOR_QUEUE, JANITOR_EXECUTION, JANITOR_CHANGE,
-	JANITOR_RULE, JANITOR_HOLD, JANITOR_CURSOR
+	JANITOR_RULE, JANITOR_HOLD, JANITOR_CURSOR, JANITOR_ITEM_FAILURE
 };
 
 static Capability

@@ -185,7 +185,8 @@ try_rule(void *arg)
 	if (trial->fresh)
 		janitor_check_zero_keep(trial->ready, trial->now);
 	janitor_rule_try(trial->ready);
-	trial->rows = janitor_rule_rows(trial->ready, &trial->exact);
+	if (trial->job->kind == JANITOR_KIND_RETENTION)
+		trial->rows = janitor_rule_rows(trial->ready, &trial->exact);
 	trial->advice = janitor_advice(trial->ready);
 }
 
@@ -266,14 +267,15 @@ announce(const Trial *trial)
 {
 	ListCell   *cell;
 
-	ereport(NOTICE,
-			(errmsg("rule \"%s\" of job \"%s\" is armed; rows of %s to %s now: %s" INT64_FORMAT,
-					trial->rule->name, trial->job->name,
-					trial->rule->relation,
-					janitor_action_name(trial->rule->action),
-					trial->exact ? "" : "about ", trial->rows),
-			 errdetail("%s %s", describe_condition(trial->ready),
-					   describe_next_run(trial->job->name))));
+	if (trial->job->kind == JANITOR_KIND_RETENTION)
+		ereport(NOTICE,
+				(errmsg("rule \"%s\" of job \"%s\" is armed; rows of %s to %s now: %s" INT64_FORMAT,
+						trial->rule->name, trial->job->name,
+						trial->rule->relation,
+						janitor_action_name(trial->rule->action),
+						trial->exact ? "" : "about ", trial->rows),
+				 errdetail("%s %s", describe_condition(trial->ready),
+						   describe_next_run(trial->job->name))));
 	foreach(cell, trial->advice)
 		ereport(WARNING, (errmsg("%s", (char *) lfirst(cell))));
 }
@@ -468,12 +470,12 @@ job_with_rules(FunctionCallInfo fcinfo)
 
 	job = janitor_job_for_change(janitor_arg_text_required(fcinfo, 0,
 														   "job_name"));
-	if (job->kind != JANITOR_KIND_RETENTION)
+	if (!janitor_job_is_heavy(job))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("job \"%s\" is of kind \"%s\" and has no rules",
 						job->name, janitor_kind_name(job->kind)),
-				 errhint("Jobs with rules are made with job_schedule_retention().")));
+				 errhint("Jobs with rules are made with job_schedule_retention() and job_schedule_items().")));
 	return job;
 }
 
@@ -538,7 +540,8 @@ job_drop_rule(PG_FUNCTION_ARGS)
 	tuple = janitor_rule_find(job->name, name);
 	if (tuple == NULL)
 		no_such_rule(job, name);
-	if (list_length(janitor_rules_load(job->name)) == 1)
+	if (job->kind == JANITOR_KIND_RETENTION &&
+		list_length(janitor_rules_load(job->name)) == 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rule \"%s\" is the only one of job \"%s\"", name,
@@ -557,7 +560,7 @@ janitor_rules_remove(const JanitorJob *job)
 {
 	ListCell   *cell;
 
-	if (job->kind != JANITOR_KIND_RETENTION)
+	if (!janitor_job_is_heavy(job))
 		return;
 	foreach(cell, janitor_rules_load(job->name))
 		drop_rule(job, ((JanitorRule *) lfirst(cell))->tuple);

@@ -74,6 +74,11 @@ janitor_database_aclcheck(Oid database, Oid role, AclMode mode)
 #endif
 }
 
+/* Functions that do not return, marked in front.  Deletable at 18. */
+#ifndef pg_noreturn
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 /* Deletable at 16. */
 static inline bool
 janitor_owns_database(Oid database, Oid role)

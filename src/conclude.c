@@ -34,6 +34,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "announce.h"
 #include "draft.h"
 #include "object.h"
 #include "settings.h"
@@ -164,6 +165,8 @@ static void
 retry_failure(const JanitorExecution *execution, const JanitorJob *job,
 			  const JanitorOutcome *outcome)
 {
+	if (outcome->status == JANITOR_FAILED && outcome->failed_records > 0)
+		return;					/* the items have attempts of their own */
 	if (outcome->status == JANITOR_FAILED && is_conflict(outcome->sqlstate) &&
 		execution->conflicts < CONFLICT_RETRIES)
 		queue_retry(execution, execution->attempt, execution->conflicts + 1,
@@ -243,21 +246,32 @@ pause_after_crashes(const JanitorJob *job)
 
 /* --- the end --- */
 
+/* Of what was committed bit by bit, the tables tell. */
+static void
+count_batches(const JanitorExecution *execution, const JanitorJob *job,
+			  JanitorOutcome *outcome)
+{
+	if (outcome->records >= 0 ||
+		(job != NULL && !janitor_job_is_heavy(job)))
+		return;
+	outcome->records = janitor_cursor_handled(execution->job_name,
+											  execution->id);
+	outcome->failed_records =
+		janitor_item_failures_of(execution->job_name, execution->id);
+}
+
 bool
 janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 				 const JanitorOutcome *outcome, JanitorLoss loss)
 {
 	JanitorOutcome counted = *outcome;
 
-	/* of what was committed in batches the slices tell */
-	if (counted.records < 0 &&
-		(job == NULL || job->kind == JANITOR_KIND_RETENTION))
-		counted.records = janitor_cursor_handled(execution->job_name,
-												 execution->id);
+	count_batches(execution, job, &counted);
 	if (!janitor_execution_finish(execution->id, &counted))
 		return false;
 	if (job == NULL)
 		return true;
+	janitor_announce_run(job, execution->id, &counted);
 
 	switch (outcome->status)
 	{

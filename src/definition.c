@@ -133,6 +133,7 @@ load_policy(JanitorJob *job, Datum *values, bool *nulls)
 								nulls[Anum_definition_timeout - 1]);
 	job->stop_after = usec_or_zero(values[Anum_definition_stop_after - 1],
 								   nulls[Anum_definition_stop_after - 1]);
+	job->parallel = DatumGetInt32(values[Anum_definition_parallel - 1]);
 	job->max_attempts = DatumGetInt32(values[Anum_definition_max_attempts - 1]);
 	job->retry_delay = usec_or_zero(values[Anum_definition_retry_delay - 1],
 									false);

@@ -52,6 +52,7 @@ typedef struct JanitorJob
 	JanitorOverlap overlap;
 	int64		timeout;		/* 0: none */
 	int64		stop_after;		/* 0: none */
+	int			parallel;		/* workers on one run */
 	int			max_attempts;
 	int64		retry_delay;
 	int64		retry_max_delay;

@@ -57,6 +57,7 @@ static const Option options[] = {
 	{Anum_definition_overlap, "skip"},
 	{Anum_definition_timeout, NULL},
 	{Anum_definition_stop_after, NULL},
+	{Anum_definition_parallel, "1"},
 	{Anum_definition_max_attempts, NULL},
 	{Anum_definition_retry_delay, "10 seconds"},
 	{Anum_definition_retry_max_delay, "1 hour"},

@@ -75,6 +75,7 @@ typedef struct InForce
 {
 	Oid			relid;
 	char	   *predicate;		/* NULL: every row */
+	char	   *reason;
 } InForce;
 
 struct JanitorHolds
@@ -262,6 +263,7 @@ add_in_force(Collect *collect, Oid relid, const JanitorHold *hold)
 	one = palloc(sizeof(InForce));
 	one->relid = relid;
 	one->predicate = hold->predicate;
+	one->reason = hold->reason;
 	collect->in_force = lappend(collect->in_force, one);
 	appendStringInfo(&collect->signature, "%u %s;", relid,
 					 hold->predicate ? hold->predicate : "");
@@ -595,4 +597,23 @@ janitor_holds_condition(JanitorHolds *holds, Oid leaf)
 	node = janitor_hold_graph_leaf(holds->graph, leaf);
 	MemoryContextSwitchTo(caller);
 	return node_condition(holds, node, true);
+}
+
+char *
+janitor_holds_condition_of(JanitorHolds *holds, Oid leaf, int n,
+						   const char **reason)
+{
+	List	   *all = holds->in_force;
+	InForce    *one;
+	char	   *condition;
+
+	*reason = NULL;
+	if (n >= list_length(all))
+		return NULL;
+	one = list_nth(all, n);
+	*reason = one->reason;
+	holds->in_force = list_make1(one);
+	condition = janitor_holds_condition(holds, leaf);
+	holds->in_force = all;
+	return condition;
 }

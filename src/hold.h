@@ -60,6 +60,13 @@ extern bool janitor_holds_read(JanitorHolds *holds);
  */
 extern char *janitor_holds_condition(JanitorHolds *holds, Oid leaf);
 
+/*
+ * The same of one of the holds, the n-th from 0, with its reason; NULL: it is
+ * on no row of the leaf, or (*reason NULL) there are no more.
+ */
+extern char *janitor_holds_condition_of(JanitorHolds *holds, Oid leaf, int n,
+										const char **reason);
+
 /* Is there any hold on these relations, as read last? */
 extern bool janitor_holds_any(const JanitorHolds *holds);
 

@@ -52,6 +52,8 @@ typedef enum JanitorRelation
 	JANITOR_HOLD,
 	JANITOR_HOLD_PKEY,
 	JANITOR_HOLD_SEQUENCE,
+	JANITOR_ITEM_FAILURE,
+	JANITOR_ITEM_FAILURE_PKEY,	/* (job_name, item_key) */
 	JANITOR_RELATIONS			/* how many */
 } JanitorRelation;
 
@@ -80,6 +82,7 @@ enum
 	Anum_definition_overlap,
 	Anum_definition_timeout,
 	Anum_definition_stop_after,
+	Anum_definition_parallel,
 	Anum_definition_max_attempts,
 	Anum_definition_retry_delay,
 	Anum_definition_retry_max_delay,
@@ -230,6 +233,23 @@ enum
 	Anum_hold_released_by,
 	Anum_hold_released_at,
 	Natts_hold = Anum_hold_released_at
+};
+
+enum
+{
+	Anum_item_failure_job_name = 1,
+	Anum_item_failure_item_key,
+	Anum_item_failure_attempts,
+	Anum_item_failure_sqlstate,
+	Anum_item_failure_error_message,
+	Anum_item_failure_next_attempt_at,
+	Anum_item_failure_dead,
+	Anum_item_failure_held,
+	Anum_item_failure_due,
+	Anum_item_failure_execution_id,
+	Anum_item_failure_first_at,
+	Anum_item_failure_last_at,
+	Natts_item_failure = Anum_item_failure_last_at
 };
 
 /*
@@ -501,7 +521,8 @@ typedef enum JanitorMethod
 {
 	JANITOR_METHOD_PARTITION,	/* detach or drop as a whole */
 	JANITOR_METHOD_KEYS,		/* ranges of the time column, by its index */
-	JANITOR_METHOD_BLOCKS		/* ranges of blocks, in physical order */
+	JANITOR_METHOD_BLOCKS,		/* ranges of blocks, in physical order */
+	JANITOR_METHOD_ITEMS		/* items, one after the other */
 } JanitorMethod;
 
 /*
@@ -590,5 +611,45 @@ extern bool janitor_hold_release(int64 id, const char *released_by,
  */
 extern void janitor_hold_scan(void (*each) (JanitorHold *hold, void *arg),
 							  void *arg);
+
+/* --- job_item_failure --- */
+
+/* One row of job_item_failure: an item that is not done. */
+typedef struct JanitorItemFailure
+{
+	char	   *job_name;
+	char	   *item_key;
+	int			attempts;
+	char	   *sqlstate;		/* NULL: it did not fail, it is held */
+	char	   *error_message;
+	TimestampTz next_attempt_at;	/* DT_NOBEGIN: with the next run */
+	bool		dead;			/* no further attempt by itself */
+	bool		held;
+	TimestampTz due;			/* DT_NOBEGIN: it has no deadline */
+	int64		execution_id;	/* the run that wrote the row */
+	TimestampTz first_at;		/* when it failed first; last */
+	TimestampTz last_at;
+} JanitorItemFailure;
+
+extern bool janitor_item_failure_find(const char *job_name,
+									  const char *item_key,
+									  JanitorItemFailure *failure);
+
+/* Inserts it, or writes it over the row of that item. */
+extern void janitor_item_failure_put(const JanitorItemFailure *failure);
+
+/* false: there was none. */
+extern bool janitor_item_failure_delete(const char *job_name,
+										const char *item_key);
+
+/* Every row of a job, in the order of the keys. */
+extern void janitor_item_failure_scan(const char *job_name,
+									  void (*each) (JanitorItemFailure *failure,
+													void *arg),
+									  void *arg);
+
+/* Items that failed in an execution, and have not been done since. */
+extern int64 janitor_item_failures_of(const char *job_name,
+									  int64 execution_id);
 
 #endif							/* JANITOR_LEDGER_H */

@@ -62,6 +62,8 @@ static const struct
 	[JANITOR_HOLD] = {"job_hold", Natts_hold},
 	[JANITOR_HOLD_PKEY] = {"job_hold_pkey", 0},
 	[JANITOR_HOLD_SEQUENCE] = {"job_hold_id_seq", 0},
+	[JANITOR_ITEM_FAILURE] = {"job_item_failure", Natts_item_failure},
+	[JANITOR_ITEM_FAILURE_PKEY] = {"job_item_failure_pkey", 0},
 };
 
 /*

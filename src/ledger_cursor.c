@@ -26,6 +26,7 @@ static const char *const method_names[] = {
 	[JANITOR_METHOD_PARTITION] = "partition",
 	[JANITOR_METHOD_KEYS] = "keys",
 	[JANITOR_METHOD_BLOCKS] = "blocks",
+	[JANITOR_METHOD_ITEMS] = "items",
 };
 
 static const char *const state_names[] = {

@@ -298,6 +298,7 @@ janitor_plan_slices(const JanitorReadyRule *ready,
 		case JANITOR_METHOD_KEYS:
 			return slices_of_keys(ready, plan);
 		case JANITOR_METHOD_BLOCKS:
+		case JANITOR_METHOD_ITEMS:
 			break;
 	}
 	return plan->blocks == 0 ? NIL : slices_of_blocks(ready, plan);

@@ -169,6 +169,12 @@ extern char *janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
 									JanitorRange range, const char *holds,
 									bool skip_locked);
 
+/*
+ * Of an items job: the statement that handles the rows of one item, $1, in the
+ * relation and all its leaves.
+ */
+extern char *janitor_rule_item_statement(const JanitorReadyRule *ready);
+
 /* ` FROM ONLY leaf r WHERE range AND predicate AND NOT held`. */
 extern char *janitor_rule_from_where(const JanitorReadyRule *ready, Oid leaf,
 									 JanitorRange range, const char *holds);

@@ -106,7 +106,7 @@ keep_expression_condition(Condition *condition)
 	JanitorReadyRule *ready = condition->ready;
 	char	   *keep = janitor_expression_condition(condition->rule->keep_expression,
 													ready->relid, INTERVALOID,
-													"keep_expression",
+													"keep_expression", false,
 													&ready->remarks);
 	char	   *now = janitor_sql_literal(TimestampTzGetDatum(condition->now),
 										  TIMESTAMPTZOID);
@@ -387,12 +387,19 @@ janitor_condition_ready(JanitorReadyRule *ready, Relation rel,
 	Condition	condition = {ready, ready->rule, rel, now, NULL, predicate};
 
 	ready->cutoff = DT_NOBEGIN;
-	if (ready->rule->expired_when != NULL)
+	if (ready->rule->match != NULL)
+		conjunct(&condition,
+				 psprintf("(%s)",
+						  janitor_expression_condition(ready->rule->match,
+													   ready->relid, BOOLOID,
+													   "match", true,
+													   &ready->remarks)));
+	else if (ready->rule->expired_when != NULL)
 		conjunct(&condition,
 				 psprintf("(%s)",
 						  janitor_expression_condition(ready->rule->expired_when,
 													   ready->relid, BOOLOID,
-													   "expired_when",
+													   "expired_when", false,
 													   &ready->remarks)));
 	else
 		timed_condition(&condition);

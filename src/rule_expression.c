@@ -33,6 +33,7 @@
 #include "parser/parse_coerce.h"
 #include "parser/parse_collate.h"
 #include "parser/parse_expr.h"
+#include "parser/parse_param.h"
 #include "parser/parse_relation.h"
 #include "parser/parser.h"
 #include "utils/builtins.h"
@@ -394,8 +395,10 @@ parse_expression(const char *text, const char *option)
 
 /* --- analysing --- */
 
+const Oid	janitor_item_types[1] = {JSONBOID};
+
 static ParseState *
-begin_analysis(const char *text, Relation rel)
+begin_analysis(const char *text, Relation rel, bool item)
 {
 	ParseState *state = make_parsestate(NULL);
 	ParseNamespaceItem *row;
@@ -404,6 +407,9 @@ begin_analysis(const char *text, Relation rel)
 	row = addRangeTableEntryForRelation(state, rel, AccessShareLock,
 										makeAlias(ROW_NAME, NIL), true, true);
 	addNSItemToQuery(state, row, false, true, true);
+	if (item)
+		setup_parse_fixed_parameters(state, janitor_item_types,
+									 lengthof(janitor_item_types));
 	return state;
 }
 
@@ -428,10 +434,11 @@ coerce(ParseState *state, Node *expression, Oid type, const char *option)
 }
 
 static Node *
-analyse(const char *text, Node *raw, Oid relid, Oid type, const char *option)
+analyse(const char *text, Node *raw, Oid relid, Oid type, const char *option,
+		bool item)
 {
 	Relation	rel = table_open(relid, AccessShareLock);
-	ParseState *state = begin_analysis(text, rel);
+	ParseState *state = begin_analysis(text, rel, item);
 	Node	   *expression;
 
 	expression = transformExpr(state, raw, EXPR_KIND_WHERE);
@@ -474,7 +481,7 @@ janitor_expression_text(Node *expression, Oid relid, bool with_casts)
 
 char *
 janitor_expression_condition(const char *text, Oid relid, Oid type,
-							 const char *option, List **remarks)
+							 const char *option, bool item, List **remarks)
 {
 	JanitorSource source;
 	Node	   *raw;
@@ -483,7 +490,7 @@ janitor_expression_condition(const char *text, Oid relid, Oid type,
 	janitor_source_push(&source, option, text, 0);
 	raw = parse_expression(text, option);
 	janitor_expression_check_names(raw, relid);
-	expression = analyse(text, raw, relid, type, option);
+	expression = analyse(text, raw, relid, type, option, item);
 	janitor_expression_check_columns(expression, relid);
 	janitor_expression_check_constants(expression, text);
 	check_predictable(expression, option, remarks);
@@ -495,5 +502,6 @@ char *
 janitor_rule_expression(const char *text, Oid relid, Oid type,
 						const char *option)
 {
-	return janitor_expression_condition(text, relid, type, option, NULL);
+	return janitor_expression_condition(text, relid, type, option, false,
+										NULL);
 }

@@ -89,11 +89,15 @@ extern char *janitor_format_guess(const char *value);
 
 /*
  * As janitor_rule_expression(), for an expression that says which rows.  What
- * a user should know about it is added to remarks (of char *).
+ * a user should know about it is added to remarks (of char *).  With `item` it
+ * may use $1, the item in jsonb.
  */
 extern char *janitor_expression_condition(const char *text, Oid relid,
 										  Oid type, const char *option,
-										  List **remarks);
+										  bool item, List **remarks);
+
+/* The types of the parameters of items: $1 is jsonb. */
+extern const Oid janitor_item_types[1];
 
 /* Refuses names in a raw parse tree that could mean two things. */
 extern void janitor_expression_check_names(Node *raw, Oid relid);
@@ -136,7 +140,8 @@ typedef struct JanitorAssignments
 	char	   *differs;
 } JanitorAssignments;
 
-extern JanitorAssignments *janitor_set_parse(const char *text, Relation rel);
+extern JanitorAssignments *janitor_set_parse(const char *text, Relation rel,
+											 bool item);
 
 /* --- which rows have expired (rule_condition.c) --- */
 

@@ -31,6 +31,13 @@ typedef struct Work
 	JanitorReadyRule *ready;
 } Work;
 
+/* Then $1 is the item. */
+static bool
+is_for_item(const JanitorReadyRule *ready)
+{
+	return ready->rule->match != NULL;
+}
+
 static void
 add_filter(JanitorReadyRule *ready, StringInfo predicate)
 {
@@ -39,7 +46,8 @@ add_filter(JanitorReadyRule *ready, StringInfo predicate)
 	appendStringInfo(predicate, " AND (%s)",
 					 janitor_expression_condition(ready->rule->filter,
 												  ready->relid, BOOLOID,
-												  "filter", &ready->remarks));
+												  "filter", is_for_item(ready),
+												  &ready->remarks));
 	ready->bound_only = false;
 }
 
@@ -55,7 +63,7 @@ add_difference(JanitorReadyRule *ready, const JanitorAssignments *set,
 	if (done_when != NULL)
 		appendStringInfo(predicate, " AND (%s) IS NOT TRUE",
 						 janitor_expression_condition(done_when, ready->relid,
-													  BOOLOID, "done_when",
+													  BOOLOID, "done_when", is_for_item(ready),
 													  &ready->remarks));
 	else if (set->differs != NULL)
 		appendStringInfo(predicate, " AND (%s)", set->differs);
@@ -82,7 +90,7 @@ make_ready(void *arg)
 	rel = table_open(ready->relid, AccessShareLock);
 
 	if (work->rule->set != NULL)
-		set = janitor_set_parse(work->rule->set, rel);
+		set = janitor_set_parse(work->rule->set, rel, is_for_item(ready));
 	janitor_rights_check(ready, set ? set->columns : NULL);
 	janitor_condition_ready(ready, rel, work->now, &predicate);
 	add_filter(ready, &predicate);

@@ -82,7 +82,8 @@ parse_update(const char *source)
 
 /* The relation as r, whatever stood there. */
 static Query *
-analyse_update(UpdateStmt *update, const char *source, Relation rel)
+analyse_update(UpdateStmt *update, const char *source, Relation rel,
+			   bool item)
 {
 	RawStmt    *raw = makeNode(RawStmt);
 
@@ -90,7 +91,9 @@ analyse_update(UpdateStmt *update, const char *source, Relation rel)
 									pstrdup(RelationGetRelationName(rel)), -1);
 	update->relation->alias = makeAlias("r", NIL);
 	raw->stmt = (Node *) update;
-	return parse_analyze_fixedparams(raw, source, NULL, 0, NULL);
+	return parse_analyze_fixedparams(raw, source, janitor_item_types,
+									 item ? lengthof(janitor_item_types) : 0,
+									 NULL);
 }
 
 /* --- one assignment --- */
@@ -193,7 +196,7 @@ take_assignment(JanitorAssignments *result, TargetEntry *entry, Relation rel,
 }
 
 JanitorAssignments *
-janitor_set_parse(const char *text, Relation rel)
+janitor_set_parse(const char *text, Relation rel, bool item)
 {
 	JanitorAssignments *result = palloc0(sizeof(JanitorAssignments));
 	char	   *source_text = psprintf(PREFIX "%s", text);
@@ -209,7 +212,7 @@ janitor_set_parse(const char *text, Relation rel)
 	janitor_source_push(&source, "set", text, strlen(PREFIX));
 	update = parse_update(source_text);
 	janitor_expression_check_names((Node *) update, RelationGetRelid(rel));
-	query = analyse_update(update, source_text, rel);
+	query = analyse_update(update, source_text, rel, item);
 	foreach(cell, query->targetList)
 	{
 		TargetEntry *entry = lfirst_node(TargetEntry, cell);

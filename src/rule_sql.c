@@ -26,7 +26,8 @@ janitor_rule_parameters(const JanitorReadyRule *ready, JanitorRange range,
 {
 	int			count = 0;
 
-	types[count++] = ready->has_bound ? ready->bound_type : TEXTOID;
+	types[count++] = ready->has_bound ? ready->bound_type :
+		ready->rule->match != NULL ? JSONBOID : TEXTOID;
 	switch (range)
 	{
 		case JANITOR_RANGE_ALL:
@@ -122,28 +123,41 @@ unlocked_of(const JanitorReadyRule *ready, Oid leaf, JanitorRange range,
 					condition_of(ready, JANITOR_RANGE_ALL, holds));
 }
 
-char *
-janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
-					   JanitorRange range, const char *holds,
-					   bool skip_locked)
+static char *
+statement(const JanitorReadyRule *ready, const char *table, const char *where)
 {
-	char	   *table = janitor_relation_name(leaf);
-	char	   *where = skip_locked ? unlocked_of(ready, leaf, range, holds) :
-	condition_of(ready, range, holds);
-
 	switch (ready->rule->action)
 	{
 		case JANITOR_DELETE:
 			break;
 		case JANITOR_UPDATE:
 		case JANITOR_ANONYMIZE:
-			return psprintf("UPDATE ONLY %s AS r SET %s WHERE %s", table,
+			return psprintf("UPDATE %s AS r SET %s WHERE %s", table,
 							ready->assignments, where);
 		case JANITOR_ARCHIVE:
-			return psprintf("WITH gone AS (DELETE FROM ONLY %s AS r WHERE %s RETURNING %s) INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM gone",
+			return psprintf("WITH gone AS (DELETE FROM %s AS r WHERE %s RETURNING %s) INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM gone",
 							table, where, ready->archive_columns,
 							ready->archive_to, ready->archive_columns,
 							ready->archive_columns);
 	}
-	return psprintf("DELETE FROM ONLY %s AS r WHERE %s", table, where);
+	return psprintf("DELETE FROM %s AS r WHERE %s", table, where);
+}
+
+char *
+janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
+					   JanitorRange range, const char *holds,
+					   bool skip_locked)
+{
+	char	   *where = skip_locked ? unlocked_of(ready, leaf, range, holds) :
+	condition_of(ready, range, holds);
+
+	return statement(ready, psprintf("ONLY %s", janitor_relation_name(leaf)),
+					 where);
+}
+
+char *
+janitor_rule_item_statement(const JanitorReadyRule *ready)
+{
+	return statement(ready, janitor_relation_name(ready->relid),
+					 condition_of(ready, JANITOR_RANGE_ALL, NULL));
 }

@@ -302,6 +302,11 @@ check_number_of_conditions(const JanitorRuleDraft *draft, JanitorKind kind)
 			excludes(draft, Anum_rule_time_column, "time_column",
 					 psprintf("\"%s\"", found));
 	}
+	if (found == NULL && kind == JANITOR_KIND_ITEMS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the rule does not say which rows belong to an item"),
+				 errhint("Give match, an expression over the row r and the item: match => 'r.user_id = ($1->>''id'')::uuid'.")));
 	if (found == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -309,9 +314,35 @@ check_number_of_conditions(const JanitorRuleDraft *draft, JanitorKind kind)
 				 errhint("Give time_column and keep (or tiers, keep_expression, keep_last), or expired_when.")));
 }
 
+/* What batches have, and single items have not. */
+static void
+check_item_rule(const JanitorRuleDraft *draft)
+{
+	static const char *const kind = "jobs of kind \"items\"";
+
+	for (int i = 0; i < lengthof(conditions); i++)
+		if (conditions[i].column != Anum_rule_match)
+			excludes(draft, conditions[i].column, conditions[i].option, kind);
+	excludes(draft, Anum_rule_batch_rows, "batch_rows", kind);
+	excludes(draft, Anum_rule_rows_per_run, "rows_per_run", kind);
+	excludes(draft, Anum_rule_max_rows_per_second, "max_rows_per_second",
+			 kind);
+	excludes(draft, Anum_rule_max_replica_lag, "max_replica_lag", kind);
+	excludes(draft, Anum_rule_abort_above_rows, "abort_above_rows", kind);
+	excludes(draft, Anum_rule_abort_above_fraction, "abort_above_fraction",
+			 kind);
+	if (DatumGetInt32(draft->values[Anum_rule_parallel - 1]) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"parallel\" does not go with rules of %s", kind),
+				 errhint("It is an option of the job: its items are shared, not the rows of a rule.")));
+}
+
 static void
 check_condition(const JanitorRuleDraft *draft, JanitorKind kind)
 {
+	if (kind == JANITOR_KIND_ITEMS)
+		check_item_rule(draft);
 	check_number_of_conditions(draft, kind);
 	if (kind == JANITOR_KIND_RETENTION)
 		excludes(draft, Anum_rule_match, "match",

@@ -18,8 +18,8 @@
  * The status comes from whoever asked for the end (the slot), never from the
  * SQLSTATE: a run that swallowed its cancel and committed has succeeded.
  *
- * A retention run does its work in many transactions, each with its own
- * progress; the last one records what they add up to.
+ * Retention and items runs do their work in many transactions, each with its
+ * own progress; the last one records what they add up to.
  *
  * Memory: run_context holds everything of the run, is reset before the next,
  * and is no child of any transaction's.
@@ -38,6 +38,7 @@
 
 #include "conclude.h"
 #include "definition.h"
+#include "run_items.h"
 #include "run_retention.h"
 #include "run_sql.h"
 #include "session.h"
@@ -295,6 +296,26 @@ execute_retention(Work *work)
 	record(work, &outcome, true);
 }
 
+/* Groups of items that commit by themselves, then the record of them all. */
+static void
+execute_items(Work *work)
+{
+	JanitorOutcome outcome;
+
+	pgstat_report_activity(STATE_RUNNING, "items");
+	arm_run_timeout(work->job);
+	work->started_at = work->run.now = GetCurrentTimestamp();
+	describe_success(work, &outcome);
+	janitor_run_items(&work->run, &work->execution, work->job, &outcome);
+	disarm_timeouts();
+
+	janitor_begin();
+	outcome.completed_at = GetCurrentTimestamp();
+	janitor_items_tidy(&work->execution);
+	PopActiveSnapshot();
+	record(work, &outcome, true);
+}
+
 static void
 execute(void *arg)
 {
@@ -309,6 +330,9 @@ execute(void *arg)
 			break;
 		case JANITOR_KIND_RETENTION:
 			execute_retention(work);
+			break;
+		case JANITOR_KIND_ITEMS:
+			execute_items(work);
 			break;
 		default:
 			ereport(ERROR,
@@ -408,10 +432,18 @@ help(void *arg)
 {
 	Work	   *work = arg;
 
-	if (!prepare(work) || work->job->kind != JANITOR_KIND_RETENTION)
+	if (!prepare(work))
 		return;
-	pgstat_report_activity(STATE_RUNNING, "retention, helping");
-	janitor_help_retention(&work->run, &work->execution, work->job);
+	if (work->job->kind == JANITOR_KIND_RETENTION)
+	{
+		pgstat_report_activity(STATE_RUNNING, "retention, helping");
+		janitor_help_retention(&work->run, &work->execution, work->job);
+	}
+	else if (work->job->kind == JANITOR_KIND_ITEMS)
+	{
+		pgstat_report_activity(STATE_RUNNING, "items, helping");
+		janitor_help_items(&work->run, &work->execution, work->job);
+	}
 }
 
 static Work *

@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/portal.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
@@ -124,6 +125,12 @@ janitor_commit_run(bool asynchronously)
 	commit_transaction(asynchronously);
 }
 
+static char *
+copy_text(const char *text)
+{
+	return text ? pstrdup(text) : NULL;
+}
+
 JanitorError *
 janitor_catch_error(MemoryContext context)
 {
@@ -136,7 +143,12 @@ janitor_catch_error(MemoryContext context)
 	error = palloc(sizeof(JanitorError));
 	error->sqlstate = data->sqlerrcode;
 	error->message = pstrdup(data->message ? data->message : "");
-	error->hint = data->hint ? pstrdup(data->hint) : NULL;
+	error->hint = copy_text(data->hint);
+	error->schema = copy_text(data->schema_name);
+	error->table = copy_text(data->table_name);
+	error->column = copy_text(data->column_name);
+	error->datatype = copy_text(data->datatype_name);
+	error->constraint = copy_text(data->constraint_name);
 	FreeErrorData(data);
 	return error;
 }
@@ -160,6 +172,40 @@ janitor_attempt(void (*function) (void *arg), void *arg)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
+	return error;
+}
+
+/*
+ * The nest level of its own is what undoes settings: those of a subtransaction
+ * that commits would stay.
+ */
+JanitorError *
+janitor_attempt_inside(void (*function) (void *arg), void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	JanitorError *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		int			level = NewGUCNestLevel();
+
+		function(arg);
+		AtEOXact_GUC(false, level);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		error = janitor_catch_error(caller);
+		RollbackAndReleaseCurrentSubTransaction();
+		RESUME_INTERRUPTS();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
 	return error;
 }
 

@@ -20,7 +20,14 @@ typedef struct JanitorError
 {
 	int			sqlstate;
 	char	   *message;		/* primary message only */
-	char	   *hint;			/* NULL: none */
+	char	   *hint;			/* NULL: none; likewise what follows */
+
+	/* the objects it names */
+	char	   *schema;
+	char	   *table;
+	char	   *column;
+	char	   *datatype;
+	char	   *constraint;
 } JanitorError;
 
 /*
@@ -49,8 +56,16 @@ extern JanitorError *janitor_catch_error(MemoryContext context);
  */
 extern JanitorError *janitor_attempt(void (*function) (void *arg), void *arg);
 
+/*
+ * The same for a function that works inside the caller's transaction: it is
+ * called in a subtransaction, which is rolled back on ERROR.  Settings that it
+ * changes, the role among them, are put back in either case.
+ */
+extern JanitorError *janitor_attempt_inside(void (*function) (void *arg),
+											void *arg);
+
 /* Raises an error that was caught, once more. */
-extern void janitor_rethrow(const JanitorError *error);
+pg_noreturn extern void janitor_rethrow(const JanitorError *error);
 
 /* What this session did to tables, for autovacuum: now, not some time. */
 extern void janitor_report_statistics(void);

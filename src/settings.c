@@ -20,6 +20,7 @@ int			janitor_worker_idle_timeout = 90;
 int			janitor_shutdown_grace = 10;
 int			janitor_log_runs = JANITOR_LOG_FAILURES;
 bool		janitor_allow_superuser_jobs = true;
+bool		janitor_store_error_detail = false;
 int			janitor_debug_clock_offset = 0;
 
 /* Belongs to whoever is inside janitor_with_now(). */
@@ -44,6 +45,11 @@ define_switches(void)
 							 "Allows jobs to be defined that run as a superuser.",
 							 NULL,
 							 &janitor_allow_superuser_jobs, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("pg_janitor.store_error_detail",
+							 "Keeps the server's error messages of items.",
+							 "Off: a text that shows no row values, made from the error code and the objects concerned.",
+							 &janitor_store_error_detail, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pg_janitor.log_runs",
 							 "Which ends of runs go to the server log.",

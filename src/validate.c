@@ -34,6 +34,9 @@
 /* No duration is longer than 1,000 years of 12 * 30 days: sums with times fit. */
 #define MAX_DURATION (INT64_C(360000) * USECS_PER_DAY)
 
+/* How often an item is tried, unless the job says so. */
+#define ITEM_ATTEMPTS 5
+
 /* Occurrences looked at for the period of a schedule. */
 #define PERIOD_SAMPLES 10
 
@@ -142,6 +145,7 @@ check_numbers(const JanitorDraft *draft)
 {
 	check_count(draft, Anum_definition_max_running, "max_running", 1);
 	check_count(draft, Anum_definition_max_attempts, "max_attempts", 1);
+	check_count(draft, Anum_definition_parallel, "parallel", 1);
 	check_count(draft, Anum_definition_keep_runs, "keep_runs", 0);
 	check_duration(draft, Anum_definition_catch_up_within, "catch_up_within",
 				   false);
@@ -195,13 +199,18 @@ schedule_period(const JanitorSchedule *schedule, const pg_tz *zone)
 	return shortest;
 }
 
-/* A job that runs less than daily is worth more than one attempt. */
+/*
+ * A job that runs less than daily is worth more than one attempt; and so is
+ * an item, whatever its job.
+ */
 static void
 choose_attempts(JanitorDraft *draft, int64 period)
 {
 	if (draft_is_null(draft, max_attempts))
 		janitor_draft_set(draft, Anum_definition_max_attempts,
-						  Int32GetDatum(period > USECS_PER_DAY ? 3 : 1),
+						  Int32GetDatum(janitor_draft_kind(draft) == JANITOR_KIND_ITEMS ?
+										ITEM_ATTEMPTS :
+										period > USECS_PER_DAY ? 3 : 1),
 						  false);
 }
 
@@ -241,6 +250,7 @@ static const struct
 	{Anum_definition_command, "command",
 	1 << JANITOR_KIND_SQL | 1 << JANITOR_KIND_ITEMS},
 	{Anum_definition_items, "items", 1 << JANITOR_KIND_ITEMS},
+	{Anum_definition_parallel, "parallel", 1 << JANITOR_KIND_ITEMS},
 	{Anum_definition_stop_after, "stop_after",
 	1 << JANITOR_KIND_RETENTION | 1 << JANITOR_KIND_ITEMS},
 };
@@ -263,7 +273,7 @@ check_kind_options(const JanitorDraft *draft)
 	JanitorKind kind = janitor_draft_kind(draft);
 
 	for (int i = 0; i < lengthof(kind_options); i++)
-		if (!draft->nulls[kind_options[i].column - 1] &&
+		if (!janitor_draft_is_default(draft, kind_options[i].column) &&
 			!(kind_options[i].kinds & 1 << kind))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -272,6 +282,31 @@ check_kind_options(const JanitorDraft *draft)
 							janitor_kind_name(kind))));
 	if (kind == JANITOR_KIND_RETENTION)
 		check_single_run(draft);
+}
+
+/* --- items, channel --- */
+
+static void
+check_items_given(const JanitorDraft *draft, const char *job_name)
+{
+	if (draft_is_null(draft, items))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("items query of job \"%s\" must not be null",
+						job_name)));
+}
+
+static void
+check_channel(const JanitorDraft *draft)
+{
+	char	   *channel = column_text(draft, Anum_definition_channel);
+
+	if (channel != NULL &&
+		(channel[0] == '\0' || strlen(channel) >= NAMEDATALEN))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"channel\" must have 1 to %d bytes",
+						NAMEDATALEN - 1)));
 }
 
 /* --- command --- */
@@ -545,8 +580,12 @@ janitor_draft_check(JanitorDraft *draft, const JanitorDraft *old)
 	check_numbers(draft);
 	check_shapes(draft);
 	check_schedule(draft);
-	if (janitor_draft_kind(draft) == JANITOR_KIND_SQL)
+	if (janitor_draft_kind(draft) == JANITOR_KIND_SQL ||
+		!draft_is_null(draft, command))
 		check_command(draft, job_name);
+	if (janitor_draft_kind(draft) == JANITOR_KIND_ITEMS)
+		check_items_given(draft, job_name);
+	check_channel(draft);
 	owner = check_owner(draft, old, job_name);
 	check_settings(draft, owner);
 	if (changed(draft, old, Anum_definition_run_after))

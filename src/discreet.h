@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * discreet.h
+ *	  Error texts that show no row values.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef JANITOR_DISCREET_H
+#define JANITOR_DISCREET_H
+
+#include "session.h"
+
+/*
+ * What may be stored and shown of an error that was raised while rows of
+ * persons were in hand; in the current context.  The server's own message with
+ * pg_janitor.store_error_detail.
+ */
+extern char *janitor_error_discreetly(const JanitorError *error);
+
+/* Raises it again as that text, without its hint. */
+pg_noreturn extern void janitor_rethrow_discreetly(const JanitorError *error);
+
+/*
+ * From now on, to the end of the session's run, the server log of this process
+ * has nothing that could show values: no warnings of the job's functions, no
+ * context, no statements with their parameters.
+ */
+extern void janitor_session_discreet(void);
+
+#endif							/* JANITOR_DISCREET_H */
