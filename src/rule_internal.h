@@ -46,7 +46,7 @@ typedef struct JanitorTime
 /* Looks the rule's time column up; errors say how it is mended. */
 extern JanitorTime *janitor_time_find(const JanitorRule *rule, Relation rel);
 
-/* The lowest value of the column's type that is not before an instant. */
+/* What is below this value of the column's type is before an instant. */
 extern Datum janitor_time_bound(const JanitorTime *time, TimestampTz cutoff);
 
 /* Such a value for people, and as a literal of its type in SQL. */

@@ -3,10 +3,11 @@
  * rule_time.c
  *	  The column that the rows of a relation age by.
  *
- * Whatever its type, a cutoff becomes a bound: the lowest value of that type
- * that is not before the cutoff.  So `column < bound` is all there is to
- * compare, an index can serve it, and it is strict: what lies on the cutoff
- * is kept.
+ * Whatever its type, a cutoff becomes a bound, a value of that type, so that
+ * `column < bound` is all there is to compare, and an index can serve it.  It
+ * is strict: what lies on the cutoff is kept, and so is what is known no
+ * better than to lie in the same second or millisecond.  A date is as old as
+ * its midnight.
  *
  * timestamp and date are read in the session's time zone, which is the job's.
  * The cutoff is brought there, not the column: in the hour that autumn
@@ -21,8 +22,6 @@
  *-------------------------------------------------------------------------
  */
 #include "rule_internal.h"
-
-#include <math.h>
 
 #include "catalog/pg_collation.h"
 #include "catalog/pg_operator.h"
@@ -424,10 +423,11 @@ uuid_milliseconds(const JanitorTime *time)
 					time->name);
 }
 
+/* In units of an epoch, rounded down, as a bound is. */
 static char *
 seconds_times(const char *instant, int64 factor)
 {
-	return psprintf("(pg_catalog.\"extract\"('epoch', %s) OPERATOR(pg_catalog.*) "
+	return psprintf("pg_catalog.floor(pg_catalog.\"extract\"('epoch', %s) OPERATOR(pg_catalog.*) "
 					INT64_FORMAT ")", instant, factor);
 }
 
