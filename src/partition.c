@@ -67,6 +67,7 @@
 #include "utils/syscache.h"
 
 #include "query.h"
+#include "run.h"
 #include "run_sql.h"
 #include "session.h"
 
@@ -133,6 +134,8 @@ attempt(void (*step) (void *arg), void *arg, const char *lock_timeout)
 	set_pinned(values);
 	error = janitor_attempt(step, arg);
 	set_pinned(before);
+	if (error != NULL)
+		janitor_run_rearm_timeout();
 	return error;
 }
 
@@ -153,13 +156,6 @@ is_end(const JanitorError *error)
 {
 	return error->sqlstate == ERRCODE_QUERY_CANCELED ||
 		error->sqlstate == ERRCODE_ADMIN_SHUTDOWN;
-}
-
-static void
-raise_again(const JanitorError *error)
-{
-	ereport(ERROR,
-			(errcode(error->sqlstate), errmsg("%s", error->message)));
 }
 
 /* --- looking --- */
@@ -412,6 +408,14 @@ forget(void *arg)
 
 /* --- all together --- */
 
+Oid
+janitor_partition_find(const JanitorCursor *cursor)
+{
+	return cursor->position != NULL ?
+		(Oid) strtoul(cursor->position, NULL, 10) :
+		janitor_hold_relation_named(cursor->relation);
+}
+
 /* The next attempt, as things are; NULL: it is over. */
 static JanitorError *
 go_on(Detach *detach)
@@ -440,7 +444,7 @@ look_again(Detach *detach)
 	JanitorError *error = janitor_attempt(look, detach);
 
 	if (error != NULL)
-		raise_again(error);
+		janitor_rethrow(error);
 }
 
 bool
@@ -466,7 +470,7 @@ janitor_partition_detach(const JanitorReadyRule *ready, Oid leaf,
 			continue;
 		}
 		if (is_end(error) || !detach.drop)
-			raise_again(error);
+			janitor_rethrow(error);
 
 		/* what speaks against DROP need not speak against DETACH */
 		detach.drop = false;
@@ -475,9 +479,13 @@ janitor_partition_detach(const JanitorReadyRule *ready, Oid leaf,
 						cursor->job_name, detach.leaf_name, error->message)));
 	}
 
-	/* begun and not ended: the next run goes on */
 	look_again(&detach);
-	return detach.attachment != ATTACHED;
+	if (detach.attachment == ATTACHED)
+		return false;
+	ereport(LOG,
+			(errmsg("job \"%s\" leaves the partition %s pending: it could not be had in time",
+					cursor->job_name, cursor->relation)));
+	return true;
 }
 
 /* --- dropping what has been detached --- */
@@ -490,13 +498,6 @@ typedef struct Drop
 	JanitorCursor *cursor;
 	bool		dropped;
 } Drop;
-
-static Oid
-recorded_oid(const JanitorCursor *cursor)
-{
-	return cursor->position == NULL ? InvalidOid :
-		(Oid) strtoul(cursor->position, NULL, 10);
-}
 
 /*
  * Is it still the table that we have detached?  One that has another name,
@@ -535,7 +536,7 @@ drop_one(void *arg)
 {
 	Drop	   *drop = arg;
 	JanitorCursor cursor = *drop->cursor;
-	Oid			table = recorded_oid(&cursor);
+	Oid			table = janitor_partition_find(&cursor);
 
 	janitor_begin();
 	if (is_the_same(&cursor, table))
@@ -634,7 +635,7 @@ janitor_partitions_drop_detached(const JanitorJob *job, List *rules,
 	ListCell   *rule;
 
 	if (error != NULL)
-		raise_again(error);
+		janitor_rethrow(error);
 	forboth(cell, find.due.cursors, rule, find.due.cursor_rules)
 	{
 		Drop		drop = {job, lfirst(rule), lfirst(cell)};
@@ -643,7 +644,7 @@ janitor_partitions_drop_detached(const JanitorJob *job, List *rules,
 		if (error == NULL)
 			dropped += drop.dropped;
 		else if (is_end(error))
-			raise_again(error);
+			janitor_rethrow(error);
 		else
 			ereport(LOG,
 					(errmsg("job \"%s\" could not drop the detached partition %s: %s",

@@ -46,6 +46,13 @@ extern bool janitor_partition_detach(const JanitorReadyRule *ready, Oid leaf,
 									 JanitorCursor *cursor);
 
 /*
+ * The partition that a slice is about: by its OID once its detach has begun,
+ * else by its name.  InvalidOid: it is gone, which janitor_partition_detach()
+ * has to be told.
+ */
+extern Oid	janitor_partition_find(const JanitorCursor *cursor);
+
+/*
  * Half-done detaches of partitions of this relation, by their OIDs: whatever
  * has left them there.
  */

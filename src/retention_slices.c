@@ -33,6 +33,9 @@
 typedef struct Leftovers
 {
 	JanitorCursor *newest;		/* of any slice but detached ones */
+	bool		unfinished;		/* there are open ones to go on with, other
+								 * than detaches, which are planned anew or
+								 * finished in any case */
 	List	   *cursors;		/* of JanitorCursor: all of them */
 } Leftovers;
 
@@ -47,6 +50,9 @@ collect_leftover(JanitorCursor *cursor, void *arg)
 	copy = palloc(sizeof(JanitorCursor));
 	*copy = *cursor;
 	leftovers->cursors = lappend(leftovers->cursors, copy);
+	if (copy->state == JANITOR_CURSOR_OPEN &&
+		copy->method != JANITOR_METHOD_PARTITION)
+		leftovers->unfinished = true;
 	if (leftovers->newest == NULL ||
 		copy->execution_id > leftovers->newest->execution_id)
 		leftovers->newest = copy;
@@ -66,7 +72,7 @@ stopped_early(int64 execution_id)
 void
 janitor_retention_look_back(JanitorRetention *retention)
 {
-	Leftovers	leftovers = {NULL, NIL};
+	Leftovers	leftovers = {0};
 	ListCell   *cell;
 
 	janitor_begin();
@@ -80,7 +86,7 @@ janitor_retention_look_back(JanitorRetention *retention)
 		if (retention->execution->retry_of == before)
 			retention->as_of = leftovers.newest->as_of;
 		retention->afresh = retention->execution->retry_of != before &&
-			!stopped_early(before);
+			!(leftovers.unfinished && stopped_early(before));
 	}
 	foreach(cell, leftovers.cursors)
 	{
@@ -119,7 +125,7 @@ still_valid(const JanitorCursor *cursor, List *leaves)
 static List *
 take_over(JanitorRuleRun *rr)
 {
-	Leftovers	leftovers = {NULL, NIL};
+	Leftovers	leftovers = {0};
 	List	   *covered = NIL;
 	ListCell   *cell;
 
@@ -130,7 +136,10 @@ take_over(JanitorRuleRun *rr)
 
 		if (strcmp(cursor->rule, rr->rule->name) != 0)
 			continue;
-		if (cursor->method != JANITOR_METHOD_PARTITION &&
+
+		/* a partition that was detached is no leaf, or is one again */
+		if (cursor->method == JANITOR_METHOD_PARTITION ?
+			cursor->state == JANITOR_CURSOR_DONE :
 			!still_valid(cursor, rr->leaves))
 		{
 			janitor_cursor_delete(cursor->id);

@@ -115,12 +115,8 @@ detach_partition(JanitorRuleRun *rr, JanitorCursor *cursor)
 
 	rr->seen = lappend(rr->seen, janitor_slice_id(cursor->id));
 	janitor_begin();
-	leaf = janitor_relation_look_up(cursor->relation);
-	if (!OidIsValid(leaf))
-		janitor_cursor_delete(cursor->id);	/* somebody has dropped it */
+	leaf = janitor_partition_find(cursor);
 	janitor_commit(true);
-	if (!OidIsValid(leaf))
-		return;
 	janitor_progress_phase("detaching", leaf);
 	if (!janitor_partition_detach(rr->ready, leaf, rr->batching->holds,
 								  cursor))
