@@ -85,6 +85,14 @@ extern void janitor_items_check(JanitorJob *job);
 /* Forgets which failed; for job_unschedule(). */
 extern void janitor_items_remove(const JanitorJob *job);
 
+/* --- work outside (api_external.c, api_limit.c) --- */
+
+/* The external job, of which the current user may claim runs. */
+extern JanitorJob *janitor_job_for_work(const char *job_name);
+
+/* The caller holds the job's lock. */
+extern void janitor_drop_limits(const char *job_name);
+
 /* --- cancelling (api_cancel.c) --- */
 
 /* Waiting runs; key NULL: all but the schedule entry.  How many. */

@@ -7,7 +7,8 @@
  * leaving its row, `cancelled`, in job_execution: in the caller's
  * transaction, so that a rollback lets it run after all.  A run in progress
  * is told to end at once, by a signal, which no rollback takes back; its
- * worker records it.
+ * worker records it.  Of an external job it is taken from its worker, who
+ * learns of it when he wants to finish it; this a rollback does take back.
  *
  * Between the two a run passes through the scheduler's claim, one
  * transaction that removes the entry and writes the row.  Whoever wants the
@@ -26,6 +27,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "lease.h"
 #include "session.h"
 #include "shmem.h"
 
@@ -142,6 +144,8 @@ janitor_cancel_running(const JanitorJob *job)
 	JanitorRunInfo *runs = janitor_runs(&n);
 	int			count = 0;
 
+	if (job->kind == JANITOR_KIND_EXTERNAL)
+		return janitor_lease_cancel_all(job, cancelled_by());
 	for (int i = 0; i < n; i++)
 	{
 		JanitorExecution execution;
@@ -198,6 +202,8 @@ cancel_execution(int64 id)
 	check_may_cancel(&execution);
 	if (execution.status != JANITOR_RUNNING)
 		return 0;
+	if (execution.leased)
+		return janitor_lease_cancel(id, true, cancelled_by()) ? 1 : 0;
 	return janitor_run_end(id, JANITOR_END_CANCEL) ? 1 : 0;
 }
 

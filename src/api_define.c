@@ -57,6 +57,7 @@ static const AttrNumber schedule_arguments[] = {
 	Anum_definition_retry_max_delay,
 	Anum_definition_jitter,
 	Anum_definition_priority,
+	Anum_definition_circuit,
 	Anum_definition_keep_history,
 	Anum_definition_keep_runs
 };
@@ -438,6 +439,8 @@ job_unschedule(PG_FUNCTION_ARGS)
 	(void) janitor_entry_delete_all(job->name);
 	janitor_rules_remove(job);
 	janitor_items_remove(job);
+	janitor_work_delete_all(job->name);
+	janitor_drop_limits(job->name);
 	janitor_draft_load(&old, job->tuple);
 	janitor_change_insert(job->name, "unschedule",
 						  janitor_draft_to_jsonb(&old), NULL);

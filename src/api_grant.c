@@ -6,7 +6,8 @@
  * A capability is a set of ordinary privileges, granted as the caller would
  * with GRANT: EXECUTE on functions, USAGE on the schema and, to observe,
  * SELECT on the tables.  Each of observe, operate and define contains what
- * the jobs' users need to look around; define contains operate.
+ * the jobs' users need to look around; define contains operate.  To work is
+ * granted on one job: the functions of workers look that up in job_work.
  *
  * The statements are built as parse trees and carried out by the server's own
  * code, which checks that the caller may grant what it grants: no name passes
@@ -37,7 +38,8 @@ typedef enum Capability
 {
 	OBSERVE = 1,
 	OPERATE = 2,
-	DEFINE = 4
+	DEFINE = 4,
+	WORK = 8
 } Capability;
 
 /* Which capabilities contain a function. */
@@ -68,12 +70,24 @@ static const struct
 	{"job_disable", DEFINE},
 	{"job_unschedule", DEFINE},
 	{"job_hold_place", DEFINE},
-	{"job_hold_release", DEFINE}
+	{"job_hold_release", DEFINE},
+	{"job_schedule_external", DEFINE},
+	{"job_set_circuit", DEFINE},
+	{"job_drop_circuit", DEFINE},
+	{"job_set_rate_limit", DEFINE},
+	{"job_drop_rate_limit", DEFINE},
+	{"job_claim", WORK | DEFINE},
+	{"job_extend", WORK | DEFINE},
+	{"job_finish", WORK | DEFINE},
+	{"job_circuit_allows", WORK | OPERATE | DEFINE},
+	{"job_circuit_report", WORK | OPERATE | DEFINE},
+	{"job_rate_limit_wait", WORK | OBSERVE | OPERATE | DEFINE}
 };
 
 static const JanitorRelation tables[] = {
 	JANITOR_DEFINITION, JANITOR_QUEUE, JANITOR_EXECUTION, JANITOR_CHANGE,
-	JANITOR_RULE, JANITOR_HOLD, JANITOR_CURSOR, JANITOR_ITEM_FAILURE
+	JANITOR_RULE, JANITOR_HOLD, JANITOR_CURSOR, JANITOR_ITEM_FAILURE,
+	JANITOR_CIRCUIT, JANITOR_CIRCUIT_EVENT, JANITOR_RATE_LIMIT, JANITOR_WORK
 };
 
 static Capability
@@ -85,10 +99,12 @@ capability_from_name(const char *name)
 		return OPERATE;
 	if (strcmp(name, "observe") == 0)
 		return OBSERVE;
+	if (strcmp(name, "work") == 0)
+		return WORK;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("unknown capability \"%s\"", name),
-			 errhint("Valid values are \"define\", \"operate\" and \"observe\".")));
+			 errhint("Valid values are \"define\", \"operate\", \"observe\" and \"work\".")));
 	return 0;
 }
 
@@ -188,13 +204,47 @@ grant_or_revoke(bool grant, const char *role, const char *privilege,
 	ExecuteGrantStmt(statement);
 }
 
+/*
+ * The right to work on one job is a row of its own.  true: with it comes, or
+ * goes, the right to call the functions of workers.
+ */
+static bool
+change_work(bool grant, const char *role, char *job_name)
+{
+	JanitorJob *job;
+
+	if (job_name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("capability \"work\" needs the name of an external job")));
+	job = janitor_job_for_change(job_name);
+	if (job->kind != JANITOR_KIND_EXTERNAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("job \"%s\" is not an external job", job->name)));
+	(void) janitor_work_delete(job->name, role);
+	if (grant)
+		janitor_work_insert(job->name, role, get_role_oid(role, false));
+	return grant || !janitor_work_any(role);
+}
+
 static void
 change_capability(FunctionCallInfo fcinfo, bool grant)
 {
 	char	   *role = janitor_arg_text_required(fcinfo, 0, "role");
 	char	   *name = janitor_arg_text_required(fcinfo, 1, "capability");
+	char	   *job_name = janitor_arg_text(fcinfo, 2);
 	Capability	capability = capability_from_name(name);
 	char	   *schema = get_namespace_name(janitor_extension_schema());
+
+	if (capability == WORK && !change_work(grant, role, job_name))
+		return;
+	if (capability != WORK && job_name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("capability \"%s\" is for all jobs, not for one",
+						name),
+				 errhint("Only \"work\" is granted on a job.")));
 
 	grant_or_revoke(grant, role, "usage", OBJECT_SCHEMA,
 					list_make1(makeString(schema)));
@@ -205,7 +255,7 @@ change_capability(FunctionCallInfo fcinfo, bool grant)
 						table_objects());
 }
 
-/* job_grant(role text, capability text) returns void */
+/* job_grant(role text, capability text, job_name text) returns void */
 Datum
 job_grant(PG_FUNCTION_ARGS)
 {
@@ -214,7 +264,7 @@ job_grant(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* job_revoke(role text, capability text) returns void */
+/* job_revoke(role text, capability text, job_name text) returns void */
 Datum
 job_revoke(PG_FUNCTION_ARGS)
 {

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "gate.h"
 #include "settings.h"
 #include "shmem.h"
 
@@ -29,6 +30,9 @@ PG_FUNCTION_INFO_V1(job_why);
 PG_FUNCTION_INFO_V1(job_check_installation);
 
 #define MAX_NEXT_RUNS 10000
+
+/* Waiting runs that job_why() counts. */
+#define REFUSED_COUNTED 1000
 
 /* --- job_next_runs --- */
 
@@ -174,7 +178,8 @@ check_server(ReturnSetInfo *result)
 static void
 check_job_state(ReturnSetInfo *result, const JanitorJob *job)
 {
-	const char *problem = janitor_job_owner_problem(job);
+	const char *problem = job->kind == JANITOR_KIND_EXTERNAL ? NULL :
+	janitor_job_owner_problem(job);
 	const char *paused = "the job is not paused";
 
 	put_check(result, "enabled", job->enabled,
@@ -296,6 +301,85 @@ check_last_run(ReturnSetInfo *result, const JanitorJob *job)
 						   quote_literal_cstr(job->name)));
 }
 
+/* Does its circuit let it start? */
+static void
+check_circuit(ReturnSetInfo *result, const JanitorGate *gate)
+{
+	if (gate->job->circuit == NULL)
+		return;
+	if (!gate->has_circuit)
+		put_check(result, "circuit", false,
+				  psprintf("circuit \"%s\" does not exist, and so stops nothing",
+						   gate->job->circuit),
+				  psprintf("SELECT job_set_circuit(%s);",
+						   quote_literal_cstr(gate->job->circuit)));
+	else if (gate->passage == JANITOR_PASS)
+		put_check(result, "circuit", true,
+				  psprintf("circuit \"%s\" is closed", gate->circuit.name),
+				  NULL);
+	else
+		put_check(result, "circuit", gate->passage == JANITOR_PROBE,
+				  psprintf("circuit \"%s\" is %s, the next probe is let through at %s",
+						   gate->circuit.name,
+						   gate->circuit.breaker.state == JANITOR_CIRCUIT_OPEN ?
+						   "open" : "half-open",
+						   time_text(janitor_gate_probe_at(gate))),
+				  "SELECT * FROM job_circuit_history; says what was reported.");
+}
+
+typedef struct Refused
+{
+	int			count;
+	TimestampTz first;
+} Refused;
+
+static bool
+count_refused(JanitorEntry *entry, void *arg)
+{
+	Refused    *refused = arg;
+
+	if (entry->detail == NULL ||
+		strcmp(entry->detail, JANITOR_DETAIL_WAITS_RATE) != 0)
+		return true;
+	if (refused->count++ == 0)
+		refused->first = entry->run_at;
+	return refused->count < REFUSED_COUNTED;
+}
+
+static void
+check_limits(ReturnSetInfo *result, const JanitorGate *gate)
+{
+	Refused		refused = {0};
+
+	if (gate->limits == 0)
+		return;
+	janitor_entry_scan(gate->job->name, DT_NOBEGIN, 0, DT_NOEND,
+					   count_refused, &refused);
+	put_check(result, "rate limits", refused.count == 0,
+			  refused.count == 0 ? "no run waits for a rate limit" :
+			  psprintf("%d%s runs wait for a rate limit, the first until %s",
+					   refused.count,
+					   refused.count == REFUSED_COUNTED ? " or more" : "",
+					   time_text(refused.first)),
+			  psprintf("SELECT * FROM job_rate_limit WHERE job_name = %s;",
+					   quote_literal_cstr(gate->job->name)));
+}
+
+/* Runs of an external job are in the hands of workers outside. */
+static void
+check_leases(ReturnSetInfo *result, const JanitorJob *job)
+{
+	int			running = janitor_lease_count(job->name);
+
+	put_check(result, "running",
+			  job->max_running == 0 || running < job->max_running,
+			  job->max_running == 0 ?
+			  psprintf("%d runs in the hands of workers", running) :
+			  psprintf("%d of at most %d runs in the hands of workers",
+					   running, job->max_running),
+			  "They must end, or raise max_running. What is due is started by job_claim() of a worker, not by the server.");
+}
+
 static void
 check_capacity(ReturnSetInfo *result, const JanitorJob *job)
 {
@@ -336,15 +420,22 @@ job_why(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	JanitorJob *job;
+	JanitorGate gate;
 
 	job = janitor_job_require(janitor_arg_text_required(fcinfo, 0,
 														"job_name"));
+	janitor_gate_open(&gate, job, janitor_clock());
 	InitMaterializedSRF(fcinfo, 0);
 	check_server(result);
 	check_job_state(result, job);
 	check_next_run(result, job);
 	check_holder(result, job);
-	check_capacity(result, job);
+	check_circuit(result, &gate);
+	check_limits(result, &gate);
+	if (job->kind == JANITOR_KIND_EXTERNAL)
+		check_leases(result, job);
+	else
+		check_capacity(result, job);
 	check_last_run(result, job);
 	return (Datum) 0;
 }

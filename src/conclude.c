@@ -15,9 +15,17 @@
  *				  timeout; else after the backoff while
  *				  attempt < max_attempts
  *	  cancelled	  -											-
- *	  interrupted shutdown: the same attempt; if the		on_failure
- *				  command may have committed in between,	(crash only)
- *				  like failed; crash: like failed
+ *	  interrupted shutdown: the same attempt; if the		on_failure (not
+ *				  command may have committed in between,	at shutdown)
+ *				  like failed; crash, and a lease that
+ *				  ended: like failed
+ *
+ * A failure that its worker calls permanent has no other attempt.  A run with
+ * a key is not repeated if another one waits under that key: that one does
+ * what it was to do.
+ *
+ * The outcome is reported to the job's circuit.  A conflict is no failure of
+ * the other side; a permanent failure is an answer, hence a success for it.
  *
  * The third crash in a row pauses the job.
  *
@@ -36,6 +44,7 @@
 
 #include "announce.h"
 #include "draft.h"
+#include "gate.h"
 #include "object.h"
 #include "settings.h"
 
@@ -60,6 +69,18 @@ enqueue(JanitorEntry *entry, const char *job_name, JanitorReason reason,
 	entry->parent_id = parent_id;
 }
 
+/*
+ * May an entry wait under this key?  Not if one does already; *free is whether
+ * that could be found out without waiting for somebody's transaction.
+ */
+static bool
+find_waiting(const char *job_name, const char *key, bool *free,
+			 JanitorEntry *waiting)
+{
+	*free = janitor_trigger_try_lock(job_name, key);
+	return *free && janitor_entry_find_key(job_name, key, waiting);
+}
+
 static void
 queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 			int64 delay)
@@ -75,6 +96,68 @@ queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 	entry.retry_of = execution->id;
 	entry.args = execution->args;
 	entry.triggered_by = execution->triggered_by;
+	if (execution->key != NULL)
+	{
+		JanitorEntry waiting;
+		bool		free;
+
+		if (find_waiting(execution->job_name, execution->key, &free,
+						 &waiting))
+			return;
+		if (free)
+			entry.key = execution->key;
+	}
+	janitor_entry_insert(&entry);
+}
+
+static void
+record_replaced(JanitorEntry *entry, const JanitorEntry *by)
+{
+	JanitorJob *job = janitor_job_load(entry->job_name);
+	JanitorOutcome outcome;
+
+	janitor_outcome_cancelled(&outcome, ERRCODE_QUERY_CANCELED,
+							  "another run waits under its key");
+	outcome.detail = psprintf("replaced by execution " INT64_FORMAT,
+							  by->execution_id);
+	janitor_execution_never_ran(entry, &outcome, job ? job->owner : NULL);
+}
+
+void
+janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
+				const char *detail)
+{
+	JanitorEntry entry;
+
+	MemSet(&entry, 0, sizeof(entry));
+	entry.execution_id = was->id;
+	entry.job_name = was->job_name;
+	entry.run_at = run_at;
+	entry.scheduled_for = was->scheduled_for;
+	entry.reason = was->reason;
+	entry.attempt = was->attempt;
+	entry.conflicts = was->conflicts;
+	entry.retry_of = was->retry_of;
+	entry.parent_id = was->parent_id;
+	entry.args = was->args;
+	entry.triggered_by = was->triggered_by;
+	entry.detail = detail;
+	if (was->reason == JANITOR_REASON_STARTUP)
+		entry.key = JANITOR_KEY_STARTUP;
+	else if (was->key != NULL)
+	{
+		JanitorEntry waiting;
+		bool		free;
+
+		if (find_waiting(was->job_name, was->key, &free, &waiting))
+		{
+			entry.key = was->key;
+			record_replaced(&entry, &waiting);
+			return;
+		}
+		if (free)
+			entry.key = was->key;
+	}
 	janitor_entry_insert(&entry);
 }
 
@@ -171,7 +254,7 @@ retry_failure(const JanitorExecution *execution, const JanitorJob *job,
 		execution->conflicts < CONFLICT_RETRIES)
 		queue_retry(execution, execution->attempt, execution->conflicts + 1,
 					0);
-	else if (execution->attempt < job->max_attempts)
+	else if (execution->attempt < job->max_attempts && !outcome->permanent)
 	{
 		int			attempt = execution->attempt + 1;
 
@@ -180,6 +263,45 @@ retry_failure(const JanitorExecution *execution, const JanitorJob *job,
 									job->retry_max_delay,
 									pg_prng_uint64(&pg_global_prng_state)));
 	}
+}
+
+/* --- the circuit --- */
+
+/* When the run began, by the clock of circuits. */
+static TimestampTz
+begin_of(const JanitorExecution *execution, const JanitorOutcome *outcome)
+{
+	TimestampTz began = outcome->started_at == DT_NOBEGIN ?
+	execution->started_at : outcome->started_at;
+
+	return began == DT_NOBEGIN ? DT_NOBEGIN :
+		janitor_clock() - (outcome->completed_at - began);
+}
+
+static void
+feed_circuit(const JanitorExecution *execution, const JanitorJob *job,
+			 const JanitorOutcome *outcome)
+{
+	bool		success;
+
+	if (job->circuit == NULL)
+		return;
+	switch (outcome->status)
+	{
+		case JANITOR_SUCCEEDED:
+			success = true;
+			break;
+		case JANITOR_FAILED:
+		case JANITOR_TIMED_OUT:
+			if (is_conflict(outcome->sqlstate))
+				return;
+			success = outcome->permanent;
+			break;
+		default:
+			return;
+	}
+	janitor_circuit_feed(job->circuit, success, begin_of(execution, outcome),
+						 execution->id);
 }
 
 /* --- crashes --- */
@@ -273,6 +395,7 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 		return true;
 	janitor_announce_run(job, execution->id, &counted);
 
+	feed_circuit(execution, job, outcome);
 	switch (outcome->status)
 	{
 		case JANITOR_SUCCEEDED:
@@ -292,11 +415,10 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 							execution->conflicts, 0);
 			else
 				retry_failure(execution, job, outcome);
-			if (loss == JANITOR_LOSS_CRASH)
-			{
+			if (loss == JANITOR_LOSS_CRASH || loss == JANITOR_LOSS_LEASE)
 				tell_of_failure(execution, job, outcome);
+			if (loss == JANITOR_LOSS_CRASH)
 				pause_after_crashes(job);
-			}
 			break;
 		default:
 			break;

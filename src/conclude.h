@@ -18,6 +18,7 @@ typedef enum JanitorLoss
 	JANITOR_LOSS_NONE,			/* it ended by itself, or was asked to */
 	JANITOR_LOSS_UNBEGUN,		/* no statement of it was executed */
 	JANITOR_LOSS_ORDERLY,		/* shutdown or promotion: costs no attempt */
+	JANITOR_LOSS_LEASE,			/* its worker outside was heard of no more */
 	JANITOR_LOSS_CRASH			/* the server or its worker died */
 } JanitorLoss;
 
@@ -31,6 +32,13 @@ extern bool janitor_conclude(const JanitorExecution *execution,
 							 const JanitorJob *job,
 							 const JanitorOutcome *outcome,
 							 JanitorLoss loss);
+
+/*
+ * Puts a run that was claimed back into the queue, free of charge: the same
+ * execution, not before run_at.  Its row has been taken back already.
+ */
+extern void janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
+							const char *detail);
 
 /* The server log's line about it, as pg_janitor.log_runs asks. */
 extern void janitor_log_outcome(const JanitorExecution *execution,

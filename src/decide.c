@@ -16,10 +16,10 @@
  *
  * Asked for (manual, retry, after, failure; startup of an enabled job):
  *
- *		paused		saturated	verdict
- *		yes			any			WAIT
- *		no			yes			WAIT
- *		no			no			START
+ *		paused, or circuit open		saturated	verdict
+ *		yes							any			WAIT
+ *		no							yes			WAIT
+ *		no							no			START
  *
  * startup of a disabled job: DROP.
  *
@@ -30,6 +30,7 @@
  *		later than catch_up_within, if set		SKIP_MISSED
  *		missed, catch_up = skip					SKIP_MISSED
  *		missed, catch_up = once, following due	SKIP_MISSED
+ *		circuit open							SKIP_CIRCUIT
  *		not saturated							START
  *		missed, catch_up = all					WAIT
  *		overlap = skip, or one is queued		SKIP_OVERLAP
@@ -117,6 +118,8 @@ decide_occurrence(const JanitorCase *it)
 		return JANITOR_SKIP_PAUSED;
 	if (is_too_old(it) || (is_missed(it) && is_left_out(it)))
 		return JANITOR_SKIP_MISSED;
+	if (it->circuit_open)
+		return JANITOR_SKIP_CIRCUIT;
 	return is_saturated(it) ? decide_overlap(it) : JANITOR_START;
 }
 
@@ -127,7 +130,8 @@ janitor_decide(const JanitorCase *it)
 		return decide_occurrence(it);
 	if (it->reason == JANITOR_REASON_STARTUP && !it->enabled)
 		return JANITOR_DROP;
-	return it->paused || is_saturated(it) ? JANITOR_WAIT : JANITOR_START;
+	return it->paused || it->circuit_open || is_saturated(it) ?
+		JANITOR_WAIT : JANITOR_START;
 }
 
 int64_t

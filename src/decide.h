@@ -51,6 +51,7 @@ typedef struct JanitorCase
 	JanitorReason reason;		/* why the entry is in the queue */
 	bool		enabled;		/* does the schedule run at all? */
 	bool		paused;			/* nothing of the job starts */
+	bool		circuit_open;	/* nor does anything while this lasts */
 	JanitorCatchUp catch_up;
 	int64_t		catch_up_within;	/* 0: no limit */
 	JanitorOverlap overlap;
@@ -72,6 +73,7 @@ typedef enum JanitorVerdict
 								 * because the job was still running */
 	JANITOR_SKIP_MISSED,		/* occurrence: missed, and not made up */
 	JANITOR_SKIP_PAUSED,		/* occurrence: the job is paused */
+	JANITOR_SKIP_CIRCUIT,		/* occurrence: its circuit is open */
 	JANITOR_DROP				/* remove without a trace: cannot happen again */
 } JanitorVerdict;
 

@@ -28,9 +28,9 @@
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "common/hashfn.h"
-#include "common/int.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -63,22 +63,6 @@ static int64
 usec_or_zero(Datum value, bool isnull)
 {
 	return isnull ? 0 : janitor_interval_usec(DatumGetIntervalP(value));
-}
-
-/*
- * An interval as microseconds, a month counting as 30 days.  Intervals beyond
- * the 290,000 years of an int64, infinite ones too, become its limits.
- */
-int64
-janitor_interval_usec(const Interval *interval)
-{
-	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
-	int64		result;
-
-	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &result) ||
-		pg_add_s64_overflow(result, interval->time, &result))
-		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
-	return result;
 }
 
 static JanitorCatchUp
@@ -207,6 +191,18 @@ janitor_job_is_heavy(const JanitorJob *job)
 {
 	return job->kind == JANITOR_KIND_RETENTION ||
 		job->kind == JANITOR_KIND_ITEMS;
+}
+
+Jsonb *
+janitor_job_merge_args(const JanitorJob *job, Jsonb *args)
+{
+	if (args == NULL)
+		return job->args;
+	if (JB_ROOT_COUNT(job->args) == 0)
+		return args;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+											  JsonbPGetDatum(job->args),
+											  JsonbPGetDatum(args)));
 }
 
 /* --- who may see a job, who may act on it --- */
@@ -540,14 +536,20 @@ janitor_job_hash(const char *job_name)
 							   strlen(job_name), 0);
 }
 
+static void
+set_lock_tag(LOCKTAG *tag, uint64 hash)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32),
+						 (uint32) hash, JOB_LOCK_CLASS);
+	tag->locktag_lockmethodid = DEFAULT_LOCKMETHOD;
+}
+
 static bool
 take_lock(uint64 hash, LOCKMODE mode, bool wait)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (hash >> 32),
-						 (uint32) hash, JOB_LOCK_CLASS);
-	tag.locktag_lockmethodid = DEFAULT_LOCKMETHOD;
+	set_lock_tag(&tag, hash);
 	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
@@ -570,11 +572,44 @@ janitor_job_try_lock(const char *job_name)
 }
 
 /* Without the lock on all jobs: a trigger changes no definition. */
+static uint64
+trigger_hash(const char *job_name, const char *key)
+{
+	return janitor_job_hash(psprintf("%s\n%s", job_name, key));
+}
+
 void
 janitor_trigger_lock(const char *job_name, const char *key)
 {
-	(void) take_lock(janitor_job_hash(psprintf("%s\n%s", job_name, key)),
-					 ExclusiveLock, true);
+	(void) take_lock(trigger_hash(job_name, key), ExclusiveLock, true);
+}
+
+bool
+janitor_trigger_try_lock(const char *job_name, const char *key)
+{
+	return take_lock(trigger_hash(job_name, key), ExclusiveLock, false);
+}
+
+/* No key is like this: they do not begin with '@'. */
+static uint64
+claim_hash(const char *job_name)
+{
+	return trigger_hash(job_name, "@claim");
+}
+
+void
+janitor_claim_lock(const char *job_name)
+{
+	(void) take_lock(claim_hash(job_name), ExclusiveLock, true);
+}
+
+void
+janitor_claim_unlock(const char *job_name)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, claim_hash(job_name));
+	(void) LockRelease(&tag, ExclusiveLock, false);
 }
 
 void

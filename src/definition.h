@@ -148,8 +148,8 @@ extern int	janitor_next_runs(const char *schedule, const char *time_zone,
 extern TimestampTz janitor_job_sync_entry(const JanitorJob *job,
 										  TimestampTz now, bool recompute);
 
-/* An interval as microseconds, a month counting as 30 days. */
-extern int64 janitor_interval_usec(const Interval *interval);
+/* The job's arguments with others (NULL: none) over them. */
+extern Jsonb *janitor_job_merge_args(const JanitorJob *job, Jsonb *args);
 
 /* Serialises changes of one job until the end of the transaction. */
 extern void janitor_job_lock(const char *job_name);
@@ -162,6 +162,16 @@ extern void janitor_trigger_lock(const char *job_name, const char *key);
 
 /* janitor_job_lock() for every job at once, with one lock. */
 extern void janitor_job_lock_all(void);
+
+/*
+ * Serialises claims of one job's runs by clients, among themselves; given
+ * back before the transaction ends.
+ */
+extern void janitor_claim_lock(const char *job_name);
+extern void janitor_claim_unlock(const char *job_name);
+
+/* janitor_trigger_lock() without waiting. */
+extern bool janitor_trigger_try_lock(const char *job_name, const char *key);
 
 /* 64-bit hash of a job's name, for shared memory. */
 extern uint64 janitor_job_hash(const char *job_name);

@@ -37,6 +37,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "conclude.h"
+#include "mark.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -115,6 +117,7 @@ janitor_dispatch_reset(void)
 	frontier_run_at = DT_NOBEGIN;
 	frontier_id = 0;
 	serving = 0;
+	janitor_offer_reset();
 }
 
 static void
@@ -387,25 +390,9 @@ static void
 unclaim(int64 execution_id)
 {
 	JanitorExecution was;
-	JanitorEntry entry;
 
-	if (!janitor_execution_unstart(execution_id, &was))
-		return;
-	MemSet(&entry, 0, sizeof(entry));
-	entry.execution_id = was.id;
-	entry.job_name = was.job_name;
-	entry.run_at = janitor_clock();
-	entry.scheduled_for = was.scheduled_for;
-	entry.reason = was.reason;
-	entry.attempt = was.attempt;
-	entry.conflicts = was.conflicts;
-	entry.retry_of = was.retry_of;
-	entry.parent_id = was.parent_id;
-	entry.args = was.args;
-	entry.triggered_by = was.triggered_by;
-	if (was.reason == JANITOR_REASON_STARTUP)
-		entry.key = JANITOR_KEY_STARTUP;
-	janitor_entry_insert(&entry);
+	if (janitor_execution_unstart(execution_id, &was))
+		janitor_requeue(&was, janitor_clock(), NULL);
 }
 
 /* It was cancelled before anybody began it. */
@@ -516,10 +503,14 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 	if (everything)
 		review_noted();
 	move_frontier_back(told);
+	result->look_at = janitor_expire_leases(janitor_alarm_clear(),
+											everything);
 
 	janitor_begin();
 	if (janitor_extension_exists())
 	{
+		if (everything)
+			janitor_circuits_settle();
 		result->more = take_in(round->now,
 							   round->claim_limit < CLAIM_LIMIT ?
 							   INTAKE_LIMIT_IDLE : INTAKE_LIMIT);
@@ -527,10 +518,12 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 		result->look_at = Min(result->look_at,
 							  janitor_entry_earliest(frontier_run_at,
 													 frontier_id));
+		janitor_announce(round, everything);
 	}
 	else
 		result->gone = true;
 	janitor_wake_forget();
+	janitor_claims_forget();
 	janitor_commit(!must_flush(round));
 
 	hand_over(round);
@@ -544,6 +537,7 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 	if (!result->waiting)
 		janitor_scheduler_set_backlog(false);
 	result->claimed = round->claims;
+	result->look_at = janitor_alarm_set(result->look_at);
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(look_context);
 }
@@ -558,7 +552,8 @@ prepare_for_entry(JanitorEntry *entry, void *arg)
 	JanitorRound *round = arg;
 	JanitorJob *job = janitor_job_load(entry->job_name);
 
-	if (job != NULL && job->enabled && !job->paused &&
+	if (job != NULL && job->kind != JANITOR_KIND_EXTERNAL &&
+		job->enabled && !job->paused &&
 		janitor_job_owner_problem(job) == NULL)
 	{
 		JanitorStaff *staff = janitor_find_staff(round, job->owner_oid);

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * dispatch_internal.h
- *	  What the parts of a look share; for dispatch.c, serve.c and recruit.c.
+ *	  What the parts of a look share; for dispatch.c, serve.c, offer.c and
+ *	  recruit.c.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -13,6 +14,7 @@
 #include "dispatch.h"
 
 #include "definition.h"
+#include "gate.h"
 #include "shmem.h"
 
 /* Runs claimed in one look. */
@@ -55,6 +57,7 @@ typedef struct JanitorRound
 	TimestampTz off_until;
 	int			heavy_room;		/* heavy runs that may still be claimed */
 	bool		heavy_wanted;	/* an entry waits for nothing else */
+	List	   *claimable;		/* names of external jobs to be announced */
 	int			claim_limit;
 	int			claims;
 	JanitorClaim claim[CLAIM_LIMIT];
@@ -69,7 +72,10 @@ typedef struct JanitorService
 	bool		heavy;			/* the job's runs are */
 	JanitorStaff *staff;
 	int			running;
+	JanitorGate gate;
 	bool		blocked;		/* it has due entries left */
+	bool		unclaimed;		/* its last occurrence still waits for a
+								 * worker outside */
 	bool		scheduled;		/* occurrence is its schedule entry */
 	JanitorEntry occurrence;
 	TimestampTz limit_ahead;	/* JANITOR_CATCH_UP_LIMIT occurrences after
@@ -86,6 +92,30 @@ typedef struct JanitorService
  * false: none of its entries is left due, it need not be noted any more.
  */
 extern bool janitor_serve(JanitorRound *round, JanitorNotedJob *noted);
+
+/* The due occurrences of a service that is set up. */
+extern void janitor_serve_schedule(JanitorService *service);
+
+/* --- offer.c --- */
+
+/*
+ * The same for an external job, of which clients claim the entries: its
+ * occurrences become entries that can be claimed, and what can be claimed is
+ * announced.
+ */
+extern bool janitor_offer(JanitorService *service);
+
+/* Announces what the look found claimable, at its commit. */
+extern void janitor_announce(JanitorRound *round, bool everything);
+
+/*
+ * Rescues runs whose lease is over, each in a transaction of its own; returns
+ * when the next one may be.  `told`: the earliest of those claimed since.
+ */
+extern TimestampTz janitor_expire_leases(TimestampTz told, bool everything);
+
+/* After an error: nothing is known of leases. */
+extern void janitor_offer_reset(void);
 
 /* --- recruit.c --- */
 

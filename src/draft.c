@@ -82,15 +82,27 @@ column_type(AttrNumber column)
 	return TupleDescAttr(janitor_definition_tupdesc(), column - 1)->atttypid;
 }
 
+/* Workers outside are as many as somebody has started. */
+static const char *
+initial_value(const JanitorDraft *draft, const Option *option)
+{
+	if (option->column == Anum_definition_max_running &&
+		janitor_draft_kind(draft) == JANITOR_KIND_EXTERNAL)
+		return NULL;
+	return option->initial;
+}
+
 static void
 set_initial(JanitorDraft *draft, const Option *option)
 {
-	if (option->initial == NULL)
+	const char *initial = initial_value(draft, option);
+
+	if (initial == NULL)
 		janitor_draft_set(draft, option->column, (Datum) 0, true);
 	else
 		janitor_draft_set(draft, option->column,
 						  janitor_option_literal(column_type(option->column),
-												 option->initial),
+												 initial),
 						  false);
 }
 
@@ -99,10 +111,10 @@ janitor_draft_begin(JanitorDraft *draft, JanitorKind kind)
 {
 	memset(draft->values, 0, sizeof(draft->values));
 	memset(draft->nulls, true, sizeof(draft->nulls));
-	for (int i = 0; i < lengthof(options); i++)
-		set_initial(draft, &options[i]);
 	janitor_draft_set_text(draft, Anum_definition_kind,
 						   janitor_kind_name(kind));
+	for (int i = 0; i < lengthof(options); i++)
+		set_initial(draft, &options[i]);
 }
 
 void

@@ -78,7 +78,7 @@ make_due(const char *job_name)
 }
 
 void
-janitor_history_count(const char *job_name)
+janitor_history_count(const char *job_name, int runs)
 {
 	uint64		hash = janitor_job_hash(job_name);
 	Counted    *count;
@@ -91,7 +91,8 @@ janitor_history_count(const char *job_name)
 		count->name = MemoryContextStrdup(history_context, job_name);
 		count->runs = 0;
 	}
-	if (++count->runs < RUNS_PER_LOOK)
+	count->runs += runs;
+	if (count->runs < RUNS_PER_LOOK)
 		return;
 	make_due(job_name);
 	pfree(count->name);

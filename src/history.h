@@ -12,8 +12,8 @@
 
 #include "compat.h"
 
-/* A run of the job was claimed. */
-extern void janitor_history_count(const char *job_name);
+/* So many runs of the job were claimed. */
+extern void janitor_history_count(const char *job_name, int runs);
 
 /*
  * Prunes the history of one job, if that of any is due; in transactions of

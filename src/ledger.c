@@ -61,16 +61,19 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_am.h"
 #include "commands/sequence.h"
+#include "common/int.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 StaticAssertDecl(Natts_definition <= JANITOR_MAX_COLUMNS &&
 				 Natts_queue <= JANITOR_MAX_COLUMNS &&
 				 Natts_execution <= JANITOR_MAX_COLUMNS &&
+				 Natts_circuit <= JANITOR_MAX_COLUMNS &&
 				 Natts_change <= JANITOR_MAX_COLUMNS &&
 				 Natts_rule <= JANITOR_MAX_COLUMNS,
 				 "JANITOR_MAX_COLUMNS is too small");
@@ -326,6 +329,35 @@ janitor_row_lock(JanitorTable *table, ItemPointer tid, TransactionId xmin,
 }
 
 /*
+ * Deletes the version of a row that was read at tid, unless somebody's open
+ * transaction has it; then *pinned says that it is only locked, so that
+ * nothing need follow from the end of that transaction.
+ */
+JanitorLock
+janitor_row_take(JanitorTable *table, ItemPointer tid, TransactionId xmin,
+				 int64 id, bool *pinned)
+{
+	HeapTupleData tuple;
+	Buffer		buffer;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	*pinned = false;
+	if (!fetch_version(table, tid, xmin, id, &tuple, &buffer))
+		return JANITOR_LOCK_GONE;
+	*pinned = HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask);
+	result = heap_delete(table->rel, tid, GetCurrentCommandId(true),
+						 InvalidSnapshot, false, &failure, false);
+	ReleaseBuffer(buffer);
+	if (result == TM_Ok)
+	{
+		CommandCounterIncrement();
+		return JANITOR_LOCKED;
+	}
+	return result == TM_BeingModified ? JANITOR_LOCK_HELD : JANITOR_LOCK_GONE;
+}
+
+/*
  * Opens the indexes of a table for writing.  CatalogTuple...() would crash on
  * an index that needs an expression evaluated, and somebody with the right to
  * do so may well have created one.
@@ -505,4 +537,20 @@ janitor_row_set_time(JanitorRow *row, AttrNumber column, TimestampTz value)
 		janitor_row_set(row, column, TimestampTzGetDatum(value));
 	else
 		janitor_row_set_null(row, column);
+}
+
+/*
+ * An interval as microseconds, a month counting as 30 days.  Intervals beyond
+ * the 290,000 years of an int64, infinite ones too, become its limits.
+ */
+int64
+janitor_interval_usec(const Interval *interval)
+{
+	int64		days = (int64) interval->month * DAYS_PER_MONTH + interval->day;
+	int64		result;
+
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &result) ||
+		pg_add_s64_overflow(result, interval->time, &result))
+		return days < 0 ? PG_INT64_MIN : PG_INT64_MAX;
+	return result;
 }

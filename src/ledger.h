@@ -19,6 +19,7 @@
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
+#include "circuit.h"
 #include "decide.h"
 
 #define JANITOR_EXTENSION_NAME "pg_janitor"
@@ -54,6 +55,23 @@ typedef enum JanitorRelation
 	JANITOR_HOLD_SEQUENCE,
 	JANITOR_ITEM_FAILURE,
 	JANITOR_ITEM_FAILURE_PKEY,	/* (job_name, item_key) */
+	JANITOR_LEASE,
+	JANITOR_LEASE_PKEY,			/* (execution_id) */
+	JANITOR_LEASE_UNTIL,		/* (lease_until, execution_id) */
+	JANITOR_LEASE_JOB_KEY,		/* (job_name, key) */
+	JANITOR_WORK,
+	JANITOR_WORK_PKEY,			/* (job_name, role) */
+	JANITOR_CIRCUIT,
+	JANITOR_CIRCUIT_PKEY,		/* (name) */
+	JANITOR_CIRCUIT_EVENT,
+	JANITOR_CIRCUIT_EVENT_INDEX,	/* (circuit, id) */
+	JANITOR_CIRCUIT_EVENT_SEQUENCE,
+	JANITOR_RATE_LIMIT,
+	JANITOR_RATE_LIMIT_PKEY,	/* (id) */
+	JANITOR_RATE_LIMIT_JOB,		/* (job_name, id) */
+	JANITOR_RATE_LIMIT_SEQUENCE,
+	JANITOR_RATE_HIT,
+	JANITOR_RATE_HIT_INDEX,		/* (limit_id, value, at) */
 	JANITOR_RELATIONS			/* how many */
 } JanitorRelation;
 
@@ -116,7 +134,8 @@ enum
 	Anum_queue_args,
 	Anum_queue_key,
 	Anum_queue_triggered_by,
-	Natts_queue = Anum_queue_triggered_by
+	Anum_queue_detail,
+	Natts_queue = Anum_queue_detail
 };
 
 enum
@@ -148,7 +167,8 @@ enum
 	Anum_execution_worker,
 	Anum_execution_skipped,
 	Anum_execution_conflicts,
-	Natts_execution = Anum_execution_conflicts
+	Anum_execution_key,
+	Natts_execution = Anum_execution_key
 };
 
 enum
@@ -252,6 +272,70 @@ enum
 	Natts_item_failure = Anum_item_failure_last_at
 };
 
+enum
+{
+	Anum_lease_execution_id = 1,
+	Anum_lease_job_name,
+	Anum_lease_key,
+	Anum_lease_lease_until,
+	Anum_lease_claimed_at,
+	Anum_lease_token_hash,
+	Natts_lease = Anum_lease_token_hash
+};
+
+enum
+{
+	Anum_work_job_name = 1,
+	Anum_work_role,
+	Anum_work_role_oid,
+	Anum_work_granted_by,
+	Anum_work_granted_at,
+	Natts_work = Anum_work_granted_at
+};
+
+enum
+{
+	Anum_circuit_name = 1,
+	Anum_circuit_failure_threshold,
+	Anum_circuit_window,
+	Anum_circuit_cooldown,
+	Anum_circuit_state,
+	Anum_circuit_since,
+	Anum_circuit_owner,
+	Anum_circuit_owner_oid,
+	Natts_circuit = Anum_circuit_owner_oid
+};
+
+enum
+{
+	Anum_circuit_event_id = 1,
+	Anum_circuit_event_circuit,
+	Anum_circuit_event_at,
+	Anum_circuit_event_event,
+	Anum_circuit_event_began,
+	Anum_circuit_event_execution_id,
+	Anum_circuit_event_reported_by,
+	Natts_circuit_event = Anum_circuit_event_reported_by
+};
+
+enum
+{
+	Anum_rate_limit_id = 1,
+	Anum_rate_limit_job_name,
+	Anum_rate_limit_arg,
+	Anum_rate_limit_max_runs,
+	Anum_rate_limit_per,
+	Natts_rate_limit = Anum_rate_limit_per
+};
+
+enum
+{
+	Anum_rate_hit_limit_id = 1,
+	Anum_rate_hit_value,
+	Anum_rate_hit_at,
+	Natts_rate_hit = Anum_rate_hit_at
+};
+
 /*
  * Keys that pg_janitor itself gives to queue entries, so that the unique
  * index on (job_name, key) holds them to one per job.  Keys given by users
@@ -266,6 +350,13 @@ enum
 #define JANITOR_DETAIL_MISSED "missed, and not made up"
 #define JANITOR_DETAIL_PAUSED "the job was paused"
 #define JANITOR_DETAIL_OFF "pg_janitor was switched off"
+#define JANITOR_DETAIL_CIRCUIT "its circuit was open"
+#define JANITOR_DETAIL_RATE "a rate limit was reached"
+#define JANITOR_DETAIL_UNCLAIMED "the run before was not claimed yet"
+
+/* Why an entry waits longer than it was asked to. */
+#define JANITOR_DETAIL_WAITS_RATE "rate limit"
+#define JANITOR_DETAIL_WAITS_SNOOZE "snoozed by its worker"
 
 /* What a job does. */
 typedef enum JanitorKind
@@ -297,6 +388,9 @@ typedef struct JanitorEntry
 	Jsonb	   *args;			/* NULL: none; likewise key, triggered_by */
 	char	   *key;
 	char	   *triggered_by;
+	const char *detail;			/* likewise */
+	bool		pinned;			/* only locked by somebody, not being deleted;
+								 * set by janitor_entry_take() */
 } JanitorEntry;
 
 typedef enum JanitorStatus
@@ -324,6 +418,7 @@ typedef struct JanitorOutcome
 	Jsonb	   *result;
 	int			definition_version; /* 0: leave the row's own */
 	int			pid;			/* 0: leave the row's own */
+	bool		permanent;		/* another attempt would fail as well */
 } JanitorOutcome;
 
 /* The end, now, of a run that nobody began. */
@@ -352,6 +447,8 @@ typedef struct JanitorExecution
 	int64		records;		/* -1: NULL */
 	char	   *triggered_by;
 	Jsonb	   *result;
+	char	   *key;			/* NULL: none */
+	bool		leased;			/* by a worker outside */
 } JanitorExecution;
 
 /* --- the extension and its relations; inside a transaction --- */
@@ -376,6 +473,9 @@ extern const char *janitor_kind_name(JanitorKind kind);
 extern JanitorKind janitor_kind_from_name(const char *name);
 extern const char *janitor_status_name(JanitorStatus status);
 extern JanitorStatus janitor_status_from_name(const char *name);
+
+/* An interval as microseconds, a month counting as 30 days. */
+extern int64 janitor_interval_usec(const Interval *interval);
 
 /* --- job_definition, as raw rows; definition.c knows what they mean --- */
 
@@ -429,6 +529,17 @@ typedef enum JanitorLock
 } JanitorLock;
 extern JanitorLock janitor_entry_try_lock(JanitorEntry *entry);
 
+/*
+ * Deletes the row at entry->tid without waiting, for a claim by a client: the
+ * scheduler is told only if that is rolled back.
+ */
+extern JanitorLock janitor_entry_take(JanitorEntry *entry);
+
+/* The same, and: not before run_at; of a row that the caller has locked. */
+extern void janitor_entry_take_locked(JanitorEntry *entry);
+extern void janitor_entry_postpone(JanitorEntry *entry, TimestampTz run_at,
+								   const char *detail);
+
 /* Removes every entry of a job; those held by others are waited for. */
 extern int64 janitor_entry_delete_all(const char *job_name);
 
@@ -452,11 +563,19 @@ extern TimestampTz janitor_entry_earliest(TimestampTz after_run_at,
 
 /*
  * Inserts a `running` row for an entry; allots entry->execution_id if there
- * is none.
+ * is none.  For a worker outside: its lease and its name (NULL: unnamed).
  */
 extern void janitor_execution_start(JanitorEntry *entry, TimestampTz now,
 									int definition_version,
 									const char *run_as);
+extern void janitor_execution_lease(JanitorEntry *entry, TimestampTz now,
+									int definition_version,
+									const char *run_as,
+									TimestampTz lease_until,
+									const char *worker);
+
+/* The lease of a run was extended. */
+extern void janitor_execution_extend(int64 id, TimestampTz lease_until);
 
 /* Inserts the finished row of an entry that never ran (cancelled). */
 extern void janitor_execution_never_ran(JanitorEntry *entry,
@@ -651,5 +770,153 @@ extern void janitor_item_failure_scan(const char *job_name,
 /* Items that failed in an execution, and have not been done since. */
 extern int64 janitor_item_failures_of(const char *job_name,
 									  int64 execution_id);
+
+/* --- job_lease: runs of external jobs in the hands of workers outside --- */
+
+#define JANITOR_TOKEN_SIZE 16
+
+typedef struct JanitorLease
+{
+	ItemPointerData tid;		/* set by reads */
+	TransactionId xmin;			/* likewise */
+	int64		execution_id;
+	char	   *job_name;
+	char	   *key;			/* NULL: none */
+	TimestampTz lease_until;
+	TimestampTz claimed_at;
+	unsigned char token_hash[JANITOR_TOKEN_SIZE];
+} JanitorLease;
+
+extern void janitor_lease_insert(const JanitorLease *lease);
+
+/* The newest version; false if there is none. */
+extern bool janitor_lease_find(int64 execution_id, JanitorLease *lease);
+
+/*
+ * Locks the row as it was read.  JANITOR_LOCK_GONE: it was changed or deleted
+ * since; JANITOR_LOCK_HELD only without waiting.
+ */
+extern JanitorLock janitor_lease_lock(JanitorLease *lease, bool wait);
+
+/* Of a row that the caller has locked. */
+extern void janitor_lease_extend(JanitorLease *lease, TimestampTz until);
+extern void janitor_lease_delete(JanitorLease *lease);
+
+/*
+ * Leases of a job, also those of transactions in progress that insert or
+ * delete them: how many; is one under this key?
+ */
+extern int	janitor_lease_count(const char *job_name);
+extern bool janitor_lease_has_key(const char *job_name, const char *key);
+
+/* Committed ones by their end, from one time on; `each` returns false to stop. */
+extern void janitor_lease_scan(TimestampTz from, TimestampTz until,
+							   bool (*each) (JanitorLease *lease, void *arg),
+							   void *arg);
+
+/* Committed ones of a job. */
+extern void janitor_lease_scan_job(const char *job_name,
+								   bool (*each) (JanitorLease *lease,
+												 void *arg),
+								   void *arg);
+
+/* --- job_work: who may claim runs of an external job --- */
+
+extern void janitor_work_insert(const char *job_name, const char *role,
+								Oid role_oid);
+
+/* false: there was none. */
+extern bool janitor_work_delete(const char *job_name, const char *role);
+extern void janitor_work_delete_all(const char *job_name);
+
+/* Was any job granted to this role? */
+extern bool janitor_work_any(const char *role);
+
+/* Calls `each` for every role that a job was granted to. */
+extern void janitor_work_scan(const char *job_name,
+							  void (*each) (Oid role_oid, const char *role,
+											void *arg),
+							  void *arg);
+
+/* --- job_circuit and job_circuit_event --- */
+
+typedef struct JanitorCircuit
+{
+	ItemPointerData tid;		/* set by reads */
+	TransactionId xmin;			/* likewise */
+	char	   *name;
+	JanitorCircuitPolicy policy;
+	JanitorBreaker breaker;
+	char	   *owner;
+	Oid			owner_oid;
+} JanitorCircuit;
+
+extern const char *janitor_circuit_state_name(JanitorCircuitState state);
+
+extern bool janitor_circuit_find(const char *name, JanitorCircuit *circuit);
+extern void janitor_circuit_insert(const JanitorCircuit *circuit,
+								   const Interval *window,
+								   const Interval *cooldown);
+
+/* Of a row that the caller has locked; policy, owner; the breaker's state. */
+extern JanitorLock janitor_circuit_lock(JanitorCircuit *circuit, bool wait);
+extern void janitor_circuit_update(JanitorCircuit *circuit,
+								   const Interval *window,
+								   const Interval *cooldown);
+extern void janitor_circuit_set_breaker(JanitorCircuit *circuit,
+										const JanitorBreaker *breaker);
+extern void janitor_circuit_delete(JanitorCircuit *circuit);
+
+/* Calls `each` for every circuit. */
+extern void janitor_circuit_scan(void (*each) (JanitorCircuit *circuit,
+											   void *arg),
+								 void *arg);
+
+/* A line of the circuit's history: success, failure, or a change of state. */
+extern void janitor_circuit_note(const char *name, const char *event,
+								 TimestampTz at, TimestampTz began,
+								 int64 execution_id);
+
+/* The newest reports after `since`, oldest first; no more than `size`. */
+extern int	janitor_circuit_reports(const char *name, TimestampTz since,
+									JanitorReport *reports, int size);
+
+/* Forgets what is older; how many, no more than `most`. */
+extern int	janitor_circuit_prune(const char *name, TimestampTz before,
+								  int most);
+
+/* --- job_rate_limit and job_rate_hit --- */
+
+typedef struct JanitorRateLimit
+{
+	ItemPointerData tid;		/* set by reads */
+	TransactionId xmin;			/* likewise */
+	int64		id;
+	char	   *arg;			/* NULL: one window for all runs */
+	int			max_runs;
+	int64		per;
+} JanitorRateLimit;
+
+/* Those of a job, in the order of their ids; palloc'd. */
+extern JanitorRateLimit *janitor_rate_limits(const char *job_name,
+											 int *count);
+extern void janitor_rate_limit_insert(const char *job_name, const char *arg,
+									  int max_runs, const Interval *per);
+extern void janitor_rate_limit_update(JanitorRateLimit *limit, int max_runs);
+extern void janitor_rate_limit_delete(JanitorRateLimit *limit);
+
+/*
+ * Admissions of one window later than `since`, also those of transactions in
+ * progress, oldest first; the newest `size` of them.  Removes some of those
+ * that are older.
+ */
+extern int	janitor_rate_hits(int64 limit_id, int64 value,
+							  TimestampTz since, int64_t *times, int size,
+							  bool prune);
+extern void janitor_rate_hit_insert(int64 limit_id, int64 value,
+									TimestampTz at);
+
+/* Removes what no window counts any more; how many, no more than `most`. */
+extern int	janitor_rate_hit_prune(int most);
 
 #endif							/* JANITOR_LEDGER_H */

@@ -64,6 +64,23 @@ static const struct
 	[JANITOR_HOLD_SEQUENCE] = {"job_hold_id_seq", 0},
 	[JANITOR_ITEM_FAILURE] = {"job_item_failure", Natts_item_failure},
 	[JANITOR_ITEM_FAILURE_PKEY] = {"job_item_failure_pkey", 0},
+	[JANITOR_LEASE] = {"job_lease", Natts_lease},
+	[JANITOR_LEASE_PKEY] = {"job_lease_pkey", 0},
+	[JANITOR_LEASE_UNTIL] = {"job_lease_lease_until_idx", 0},
+	[JANITOR_LEASE_JOB_KEY] = {"job_lease_job_name_key_idx", 0},
+	[JANITOR_WORK] = {"job_work", Natts_work},
+	[JANITOR_WORK_PKEY] = {"job_work_pkey", 0},
+	[JANITOR_CIRCUIT] = {"job_circuit", Natts_circuit},
+	[JANITOR_CIRCUIT_PKEY] = {"job_circuit_pkey", 0},
+	[JANITOR_CIRCUIT_EVENT] = {"job_circuit_event", Natts_circuit_event},
+	[JANITOR_CIRCUIT_EVENT_INDEX] = {"job_circuit_event_circuit_id_idx", 0},
+	[JANITOR_CIRCUIT_EVENT_SEQUENCE] = {"job_circuit_event_id_seq", 0},
+	[JANITOR_RATE_LIMIT] = {"job_rate_limit", Natts_rate_limit},
+	[JANITOR_RATE_LIMIT_PKEY] = {"job_rate_limit_pkey", 0},
+	[JANITOR_RATE_LIMIT_JOB] = {"job_rate_limit_job_name_id_idx", 0},
+	[JANITOR_RATE_LIMIT_SEQUENCE] = {"job_rate_limit_id_seq", 0},
+	[JANITOR_RATE_HIT] = {"job_rate_hit", Natts_rate_hit},
+	[JANITOR_RATE_HIT_INDEX] = {"job_rate_hit_limit_id_value_at_idx", 0},
 };
 
 /*

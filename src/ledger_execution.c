@@ -81,6 +81,8 @@ execution_from_tuple(JanitorTable *table, HeapTuple tuple,
 								   -1);
 	it->triggered_by = janitor_row_text(&row, Anum_execution_triggered_by);
 	it->result = janitor_row_jsonb(&row, Anum_execution_result);
+	it->key = janitor_row_text(&row, Anum_execution_key);
+	it->leased = !row.nulls[Anum_execution_lease_until - 1];
 }
 
 /* The columns that say what is run and why. */
@@ -105,6 +107,8 @@ row_from_entry(const JanitorEntry *entry, const char *run_as, JanitorRow *row)
 						 entry->triggered_by);
 	janitor_row_set_jsonb(row, Anum_execution_args, entry->args);
 	janitor_row_set_text(row, Anum_execution_run_as, run_as);
+	if (entry->key != NULL && entry->key[0] != '@')
+		janitor_row_set_text(row, Anum_execution_key, entry->key);
 }
 
 /*
@@ -181,19 +185,39 @@ insert_execution(JanitorRow *row)
 	janitor_table_close(&table);
 }
 
+static void
+row_of_start(JanitorEntry *entry, TimestampTz now, int definition_version,
+			 const char *run_as, JanitorRow *row)
+{
+	if (entry->execution_id == 0)
+		entry->execution_id = janitor_next_execution_id();
+	row_from_entry(entry, run_as, row);
+	set_status(row, JANITOR_RUNNING);
+	janitor_row_set_time(row, Anum_execution_started_at, now);
+	janitor_row_set(row, Anum_execution_definition_version,
+					Int32GetDatum(definition_version));
+}
+
 void
 janitor_execution_start(JanitorEntry *entry, TimestampTz now,
 						int definition_version, const char *run_as)
 {
 	JanitorRow	row;
 
-	if (entry->execution_id == 0)
-		entry->execution_id = janitor_next_execution_id();
-	row_from_entry(entry, run_as, &row);
-	set_status(&row, JANITOR_RUNNING);
-	janitor_row_set_time(&row, Anum_execution_started_at, now);
-	janitor_row_set(&row, Anum_execution_definition_version,
-					Int32GetDatum(definition_version));
+	row_of_start(entry, now, definition_version, run_as, &row);
+	insert_execution(&row);
+}
+
+void
+janitor_execution_lease(JanitorEntry *entry, TimestampTz now,
+						int definition_version, const char *run_as,
+						TimestampTz lease_until, const char *worker)
+{
+	JanitorRow	row;
+
+	row_of_start(entry, now, definition_version, run_as, &row);
+	janitor_row_set_time(&row, Anum_execution_lease_until, lease_until);
+	janitor_row_set_text(&row, Anum_execution_worker, worker);
 	insert_execution(&row);
 }
 
@@ -277,6 +301,22 @@ janitor_execution_finish(int64 id, const JanitorOutcome *outcome)
 	}
 	janitor_table_close(&table);
 	return tuple != NULL;
+}
+
+void
+janitor_execution_extend(int64 id, TimestampTz lease_until)
+{
+	JanitorTable table = janitor_table_open(JANITOR_EXECUTION,
+											RowExclusiveLock);
+	JanitorRow	row;
+	HeapTuple	tuple = lock_running(&table, id, &row);
+
+	if (tuple != NULL)
+	{
+		janitor_row_set_time(&row, Anum_execution_lease_until, lease_until);
+		(void) janitor_row_update(&table, tuple, &row);
+	}
+	janitor_table_close(&table);
 }
 
 bool

@@ -73,6 +73,9 @@ extern bool janitor_table_scan(JanitorTable *table, JanitorRelation index,
 extern JanitorLock janitor_row_lock(JanitorTable *table, ItemPointer tid,
 									TransactionId xmin, int64 id,
 									LockWaitPolicy policy, HeapTuple *copy);
+extern JanitorLock janitor_row_take(JanitorTable *table, ItemPointer tid,
+									TransactionId xmin, int64 id,
+									bool *pinned);
 extern HeapTuple janitor_row_insert(JanitorTable *table, JanitorRow *row);
 extern HeapTuple janitor_row_update(JanitorTable *table, HeapTuple old,
 									JanitorRow *row);

@@ -19,6 +19,7 @@
 
 #include "access/htup_details.h"
 #include "access/stratnum.h"
+#include "mark.h"
 #include "shmem.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -59,6 +60,8 @@ entry_from_tuple(JanitorTable *table, HeapTuple tuple, JanitorEntry *entry)
 	entry->args = janitor_row_jsonb(&row, Anum_queue_args);
 	entry->key = janitor_row_text(&row, Anum_queue_key);
 	entry->triggered_by = janitor_row_text(&row, Anum_queue_triggered_by);
+	entry->detail = janitor_row_text(&row, Anum_queue_detail);
+	entry->pinned = false;
 }
 
 /* The row for an entry. */
@@ -84,6 +87,7 @@ row_from_entry(const JanitorEntry *entry, JanitorRow *row)
 	janitor_row_set_jsonb(row, Anum_queue_args, entry->args);
 	janitor_row_set_text(row, Anum_queue_key, entry->key);
 	janitor_row_set_text(row, Anum_queue_triggered_by, entry->triggered_by);
+	janitor_row_set_text(row, Anum_queue_detail, entry->detail);
 }
 
 /* When a stored row is due. */
@@ -259,6 +263,50 @@ janitor_entry_try_lock(JanitorEntry *entry)
 
 	janitor_table_close(&table);
 	return result;
+}
+
+JanitorLock
+janitor_entry_take(JanitorEntry *entry)
+{
+	JanitorTable table = janitor_table_open(JANITOR_QUEUE, RowExclusiveLock);
+	JanitorLock result;
+
+	janitor_wake_at_abort(entry->run_at);
+	result = janitor_row_take(&table, &entry->tid, entry->xmin, entry->id,
+							  &entry->pinned);
+	janitor_table_close(&table);
+	return result;
+}
+
+void
+janitor_entry_take_locked(JanitorEntry *entry)
+{
+	JanitorTable table = janitor_table_open(JANITOR_QUEUE, RowExclusiveLock);
+
+	janitor_wake_at_abort(entry->run_at);
+	janitor_row_delete(&table, &entry->tid);
+	janitor_table_close(&table);
+}
+
+void
+janitor_entry_postpone(JanitorEntry *entry, TimestampTz run_at,
+					   const char *detail)
+{
+	JanitorTable table = janitor_table_open(JANITOR_QUEUE, RowExclusiveLock);
+	HeapTuple	old;
+	JanitorRow	row;
+
+	janitor_wake_at_abort(entry->run_at);
+	janitor_alarm_at_end(run_at);
+	if (lock_entry(&table, entry, LockWaitBlock, &old) != JANITOR_LOCKED)
+		elog(ERROR, "entry " INT64_FORMAT " of the queue is not locked",
+			 entry->id);
+	janitor_row_load(&row, &table, old);
+	janitor_row_set_time(&row, Anum_queue_run_at, run_at);
+	janitor_row_set_text(&row, Anum_queue_detail, detail);
+	entry_points_at(entry, janitor_row_update(&table, old, &row));
+	entry->run_at = run_at;
+	janitor_table_close(&table);
 }
 
 /* ------------------------------------------------------------------------

@@ -148,7 +148,11 @@ static void
 collect_open_run(JanitorExecution *execution, void *arg)
 {
 	OpenRuns   *open = arg;
+	JanitorLease lease;
 
+	/* a worker outside has it until its lease is over */
+	if (execution->leased && janitor_lease_find(execution->id, &lease))
+		return;
 	for (int i = 0; i < open->live_count; i++)
 	{
 		if (open->live[i].execution_id == execution->id)

@@ -382,6 +382,22 @@ look(void *arg)
 	}
 }
 
+static void
+look_for_extension(void *arg)
+{
+	*(bool *) arg = extension_exists();
+}
+
+/* Was the extension dropped under a look?  The next one finds it gone. */
+static bool
+was_dropped(void)
+{
+	bool		exists = true;
+
+	(void) janitor_attempt(look_for_extension, &exists);
+	return !exists;
+}
+
 /*
  * One cycle.  What fails is logged once and tried again after a second, with
  * the queue read afresh.
@@ -397,7 +413,7 @@ cycle(Scheduler *scheduler)
 	error = janitor_attempt(look, scheduler);
 	if (error)
 	{
-		if (janitor_dispatch_blame(error))
+		if (janitor_dispatch_blame(error) || was_dropped())
 			error = NULL;
 		janitor_dispatch_reset();
 		scheduler->pruning = false;

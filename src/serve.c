@@ -25,6 +25,9 @@
 /* Occurrences of one job gone through in one look. */
 #define OCCURRENCE_LIMIT 250
 
+/* Entries read of a job with rate limits, which may refuse them all. */
+#define REFUSED_AT_ONCE 500
+
 /* A job whose owner cannot run it is checked again after this. */
 #define PROBLEM_RETRY (60 * USECS_PER_SEC)
 
@@ -90,17 +93,6 @@ lock_entry(JanitorService *service, JanitorEntry *entry)
 	}
 }
 
-/* The definition's arguments with the entry's over them. */
-static Jsonb *
-merge_args(const JanitorJob *job, Jsonb *args)
-{
-	if (args == NULL)
-		return job->args;
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
-											  JsonbPGetDatum(job->args),
-											  JsonbPGetDatum(args)));
-}
-
 /* Inserts the `running` row; the caller moves or removes the entry. */
 static void
 claim(JanitorService *service, const JanitorEntry *entry)
@@ -109,7 +101,7 @@ claim(JanitorService *service, const JanitorEntry *entry)
 	JanitorClaim *claimed = &round->claim[round->claims++];
 	JanitorEntry copy = *entry;
 
-	copy.args = merge_args(service->job, entry->args);
+	copy.args = janitor_job_merge_args(service->job, entry->args);
 	janitor_execution_start(&copy, GetCurrentTimestamp(),
 							service->job->version, service->job->owner);
 	claimed->execution_id = copy.execution_id;
@@ -120,7 +112,7 @@ claim(JanitorService *service, const JanitorEntry *entry)
 		round->heavy_room--;
 	service->staff->room--;
 	service->running++;
-	janitor_history_count(service->noted->name);
+	janitor_history_count(service->noted->name, 1);
 }
 
 static void
@@ -131,6 +123,7 @@ make_case(const JanitorService *service, JanitorCase *it)
 	MemSet(it, 0, sizeof(JanitorCase));
 	it->enabled = job->enabled;
 	it->paused = job->paused;
+	it->circuit_open = service->gate.passage == JANITOR_NO_PASS;
 	it->catch_up = job->catch_up;
 	it->catch_up_within = job->catch_up_within;
 	it->overlap = job->overlap;
@@ -142,6 +135,78 @@ make_case(const JanitorService *service, JanitorCase *it)
 }
 
 /* --- entries that are not the next occurrence --- */
+
+/*
+ * Is a run with the entry's key in progress?  It has to wait for that, though
+ * the job may have more runs at the same time.
+ */
+static bool
+key_is_running(const JanitorService *service, const JanitorEntry *entry)
+{
+	int			n;
+	JanitorRunInfo *runs;
+
+	if (entry->key == NULL || entry->key[0] == '@' || service->running == 0)
+		return false;
+	runs = janitor_runs(&n);
+	for (int i = 0; i < n; i++)
+	{
+		JanitorExecution execution;
+
+		if (runs[i].execution_id != 0 &&
+			runs[i].job_hash == service->noted->hash &&
+			janitor_execution_find(runs[i].execution_id, &execution) &&
+			execution.status == JANITOR_RUNNING && execution.key != NULL &&
+			strcmp(execution.key, entry->key) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Does the gate let this run through, now that there is room for it?  If a
+ * rate limit does not, *opens is when it will.
+ */
+static bool
+passes(JanitorService *service, Jsonb *args, TimestampTz *opens)
+{
+	JanitorGate *gate = &service->gate;
+	TimestampTz now = service->round->now;
+
+	*opens = DT_NOEND;
+	if (!janitor_gate_admit(gate, args, now, opens))
+		return false;
+	if (gate->passage == JANITOR_PASS)
+		return true;
+
+	/* the one probe; nothing else passes until it has ended */
+	gate->passage = JANITOR_NO_PASS;
+	return janitor_circuit_take_probe(&gate->circuit, now);
+}
+
+/* The verdict is to start it. */
+static void
+start_entry(JanitorService *service, JanitorEntry *entry)
+{
+	TimestampTz opens;
+
+	if (key_is_running(service, entry))
+		service->blocked = true;
+	else if (!has_room(service))
+		want_worker(service);
+	else if (!lock_entry(service, entry))
+		return;
+	else if (passes(service, janitor_job_merge_args(service->job,
+													entry->args), &opens))
+	{
+		claim(service, entry);
+		janitor_entry_delete(entry);
+	}
+	else if (opens != DT_NOEND)
+		janitor_entry_postpone(entry, opens, JANITOR_DETAIL_WAITS_RATE);
+	else
+		service->blocked = true;
+}
 
 static void
 serve_entry(JanitorService *service, JanitorEntry *entry)
@@ -156,13 +221,7 @@ serve_entry(JanitorService *service, JanitorEntry *entry)
 	switch (janitor_decide(&it))
 	{
 		case JANITOR_START:
-			if (!has_room(service))
-				want_worker(service);
-			else if (lock_entry(service, entry))
-			{
-				claim(service, entry);
-				janitor_entry_delete(entry);
-			}
+			start_entry(service, entry);
 			break;
 		case JANITOR_DROP:
 			if (lock_entry(service, entry))
@@ -203,7 +262,10 @@ serve_entries(JanitorService *service)
 	int			saturated = service->job->max_running > 0 ?
 	Max(service->job->max_running - service->running, 0) : CLAIM_LIMIT;
 
-	service->limit = Min(saturated, service->staff->room) + 4;
+	service->limit = Min(saturated, service->staff->room) + 4 +
+		service->running;
+	if (service->gate.limits > 0)
+		service->limit = Max(service->limit, REFUSED_AT_ONCE);
 	service->entries = palloc(service->limit * sizeof(JanitorEntry));
 	service->count = 0;
 	janitor_entry_scan(noted->name, noted->run_at, noted->id,
@@ -221,7 +283,11 @@ serve_entries(JanitorService *service)
 		}
 	}
 	if (service->count == service->limit)
+	{
+		if (!service->blocked)
+			service->round->result->more = true;
 		service->blocked = true;
+	}
 }
 
 /* --- the next occurrence --- */
@@ -232,15 +298,20 @@ typedef struct Skips
 	TimestampTz last[JANITOR_DROP + 1];
 	int64		off;			/* while pg_janitor was switched off */
 	TimestampTz last_off;
+	int64		refused;		/* by a rate limit, and one waits already */
+	TimestampTz last_refused;
 } Skips;
 
 static const char *
-skip_detail(JanitorVerdict verdict)
+skip_detail(const JanitorService *service, JanitorVerdict verdict)
 {
 	switch (verdict)
 	{
 		case JANITOR_SKIP_OVERLAP:
-			return JANITOR_DETAIL_OVERLAP;
+			return service->unclaimed ? JANITOR_DETAIL_UNCLAIMED :
+				JANITOR_DETAIL_OVERLAP;
+		case JANITOR_SKIP_CIRCUIT:
+			return JANITOR_DETAIL_CIRCUIT;
 		case JANITOR_SKIP_MISSED:
 			return JANITOR_DETAIL_MISSED;
 		case JANITOR_SKIP_PAUSED:
@@ -257,12 +328,16 @@ record_skips(const JanitorService *service, const Skips *skips)
 		janitor_execution_skip(service->noted->name, skips->last_off,
 							   JANITOR_DETAIL_OFF, skips->off,
 							   service->job->owner);
+	if (skips->refused > 0)
+		janitor_execution_skip(service->noted->name, skips->last_refused,
+							   JANITOR_DETAIL_RATE, skips->refused,
+							   service->job->owner);
 	for (JanitorVerdict verdict = 0; verdict <= JANITOR_DROP; verdict++)
 	{
 		if (skips->count[verdict] > 0)
 			janitor_execution_skip(service->noted->name,
 								   skips->last[verdict],
-								   skip_detail(verdict),
+								   skip_detail(service, verdict),
 								   skips->count[verdict],
 								   service->job->owner);
 	}
@@ -298,6 +373,7 @@ static JanitorVerdict
 decide_occurrence(JanitorService *service, const JanitorEntry *entry,
 				  TimestampTz following)
 {
+	bool		external = service->job->kind == JANITOR_KIND_EXTERNAL;
 	JanitorCase it;
 	JanitorEntry queued;
 
@@ -307,22 +383,70 @@ decide_occurrence(JanitorService *service, const JanitorEntry *entry,
 	it.reason = JANITOR_REASON_SCHEDULE;
 	it.scheduled_for = entry->scheduled_for;
 	it.following = following;
-	it.queued = service->job->overlap == JANITOR_OVERLAP_QUEUE &&
+	it.queued = (external ||
+				 service->job->overlap == JANITOR_OVERLAP_QUEUE) &&
 		janitor_entry_find_key(service->noted->name, JANITOR_KEY_QUEUED,
 							   &queued);
+
+	/* one occurrence at a time waits for a worker outside */
+	service->unclaimed = external && it.queued;
+	if (service->unclaimed)
+		it.max_running = it.running = 1;
 	return janitor_decide(&it);
 }
 
-/* overlap = queue: one occurrence is kept for when the job is free. */
+/*
+ * One occurrence is kept: overlap = queue, for when the job is free; refused
+ * by a rate limit; of an external job, to be claimed.
+ */
 static void
-keep_one(JanitorService *service, const JanitorEntry *entry)
+keep_one(JanitorService *service, const JanitorEntry *entry,
+		 TimestampTz run_at, const char *detail)
 {
 	JanitorEntry kept = *entry;
 
 	kept.id = 0;
 	kept.key = JANITOR_KEY_QUEUED;
+	kept.run_at = run_at;
+	kept.detail = detail;
 	janitor_entry_insert(&kept);
-	service->blocked = true;
+	if (run_at <= service->round->now)
+		service->blocked = true;
+}
+
+/* The verdict is to start it; false: there is no room. */
+static bool
+start_occurrence(JanitorService *service, JanitorEntry *entry, Skips *skips)
+{
+	JanitorEntry queued;
+	TimestampTz opens;
+
+	if (service->job->kind == JANITOR_KIND_EXTERNAL)
+	{
+		keep_one(service, entry, entry->run_at, NULL);
+		return true;
+	}
+	if (!has_room(service))
+	{
+		want_worker(service);
+		return false;
+	}
+	if (passes(service, service->job->args, &opens))
+		claim(service, entry);
+	else if (opens == DT_NOEND)
+	{
+		skips->count[JANITOR_SKIP_CIRCUIT]++;
+		skips->last[JANITOR_SKIP_CIRCUIT] = entry->scheduled_for;
+	}
+	else if (janitor_entry_find_key(service->noted->name, JANITOR_KEY_QUEUED,
+									&queued))
+	{
+		skips->refused++;
+		skips->last_refused = entry->scheduled_for;
+	}
+	else
+		keep_one(service, entry, opens, JANITOR_DETAIL_WAITS_RATE);
+	return true;
 }
 
 static bool
@@ -363,19 +487,16 @@ serve_occurrence(JanitorService *service, JanitorEntry *entry, Skips *skips)
 	switch (verdict)
 	{
 		case JANITOR_START:
-			if (!has_room(service))
-			{
-				want_worker(service);
+			if (!start_occurrence(service, entry, skips))
 				return false;
-			}
-			claim(service, entry);
 			break;
 		case JANITOR_KEEP_ONE:
-			keep_one(service, entry);
+			keep_one(service, entry, entry->run_at, NULL);
 			break;
 		case JANITOR_SKIP_OVERLAP:
 		case JANITOR_SKIP_MISSED:
 		case JANITOR_SKIP_PAUSED:
+		case JANITOR_SKIP_CIRCUIT:
 			skips->count[verdict]++;
 			skips->last[verdict] = entry->scheduled_for;
 			break;
@@ -396,8 +517,8 @@ serve_occurrence(JanitorService *service, JanitorEntry *entry, Skips *skips)
  * whether the following occurrence overlaps with that run is seen when it is
  * really there.
  */
-static void
-serve_schedule(JanitorService *service)
+void
+janitor_serve_schedule(JanitorService *service)
 {
 	JanitorEntry *entry = &service->occurrence;
 	Skips		skips;
@@ -521,18 +642,26 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 		return serve_orphans(&service);
 	noted->orphan = false;
 	noted->priority = service.job->priority;
-	noted->owner = service.job->owner_oid;
 	noted->look_at = DT_NOBEGIN;
+	janitor_gate_open(&service.gate, service.job, round->now);
+	if (service.job->kind == JANITOR_KIND_EXTERNAL)
+		return janitor_offer(&service);
+	noted->owner = service.job->owner_oid;
 	if (has_problem(round, noted, service.job))
 		return true;
 	service.heavy = janitor_job_is_heavy(service.job);
 	service.staff = janitor_find_staff(round, service.job->owner_oid);
 	service.running = janitor_job_running(noted->hash);
 
-	serve_schedule(&service);
+	janitor_serve_schedule(&service);
 	serve_entries(&service);
 	if (service.blocked && service.job->paused)
 		noted->look_at = Min(service.job->paused_until,
+							 service.scheduled ? service.occurrence.run_at :
+							 DT_NOEND);
+	else if (service.blocked && noted->look_at == DT_NOBEGIN &&
+			 service.gate.passage == JANITOR_NO_PASS)
+		noted->look_at = Min(janitor_gate_probe_at(&service.gate),
 							 service.scheduled ? service.occurrence.run_at :
 							 DT_NOEND);
 	else if (service.blocked && noted->look_at == DT_NOBEGIN)

@@ -199,7 +199,7 @@ janitor_database_entry(Oid oid, bool create)
 
 	MemSet(vacant, 0, sizeof(JanitorDatabase));
 	vacant->oid = oid;
-	vacant->next_due = DT_NOEND;
+	vacant->next_due = vacant->alarm = vacant->lease_until = DT_NOEND;
 	vacant->short_run = USECS_PER_SEC;
 	return vacant;
 }
@@ -215,9 +215,10 @@ janitor_my_database(void)
  * caller wakes it, where it can when it has released the lock: else the woken
  * process would begin by waiting for it.
  */
-static void
-tell(JanitorDatabase *database, TimestampTz due, bool everything)
+void
+janitor_tell(JanitorDatabase *database, TimestampTz due, bool everything)
 {
+	janitor_marks_told(database->oid, due);
 	database->generation++;
 	database->next_due = Min(database->next_due, due);
 	database->everything |= everything;
@@ -236,7 +237,7 @@ restart_scheduler(Oid oid)
 	if (database)
 	{
 		database->restart = database->scheduler.pid != 0;
-		tell(database, DT_NOBEGIN, true);
+		janitor_tell(database, DT_NOBEGIN, true);
 		janitor_wake_database(database);
 	}
 	janitor_unlock();
@@ -253,7 +254,7 @@ readmit(Oid oid)
 	if (database)
 	{
 		database->leave_until = 0;
-		tell(database, DT_NOBEGIN, true);
+		janitor_tell(database, DT_NOBEGIN, true);
 		janitor_wake_database(database);
 	}
 	janitor_unlock();
@@ -273,7 +274,7 @@ tell_all(void)
 	{
 		if (pending.loaded)
 			database->reconciled_at = 0;
-		tell(database, pending.due, pending.everything);
+		janitor_tell(database, pending.due, pending.everything);
 		woken = *janitor_who_serves(database);
 	}
 	if (pending.databases)
@@ -398,7 +399,7 @@ janitor_wake_now(Oid oid)
 	database = janitor_database_entry(oid, true);
 	if (database)
 	{
-		tell(database, DT_NOBEGIN, true);
+		janitor_tell(database, DT_NOBEGIN, true);
 		janitor_wake_database(database);
 	}
 	janitor_unlock();
@@ -665,7 +666,7 @@ janitor_databases_recheck(void)
 		database->last_start = 0;
 		if (database->next_due != DT_NOEND || database->disabled)
 		{
-			tell(database, DT_NOBEGIN, true);
+			janitor_tell(database, DT_NOBEGIN, true);
 			janitor_wake_database(database);
 		}
 	}

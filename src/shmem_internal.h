@@ -2,7 +2,8 @@
  *
  * shmem_internal.h
  *	  Layout of the shared memory; for shmem.c, crew.c, slot.c,
- *	  heavy.c, helper.c, progress.c and replicas.c.
+ *	  heavy.c, helper.c, progress.c,
+ *	  replicas.c and mark.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -62,6 +63,9 @@ typedef struct JanitorDatabase
 	bool		wants_heavy;	/* entries wait for nothing else */
 	TimestampTz starved_until;	/* its scheduler can start no worker */
 	int64		short_run;		/* moving average of a run, microseconds */
+	TimestampTz alarm;			/* its scheduler looks again no later; see
+								 * mark.c */
+	TimestampTz lease_until;	/* earliest lease it was not told of yet */
 	JanitorProcess scheduler;
 } JanitorDatabase;
 
@@ -150,6 +154,24 @@ typedef struct JanitorLogNote
 
 #define JANITOR_LOG_NOTES 256
 
+/* A job that clients claim from; see mark.c. */
+#define JANITOR_MARKS 128
+
+typedef struct JanitorMark
+{
+	Oid			database;		/* InvalidOid: the place is free */
+	uint64		job_hash;
+	TimestampTz used;			/* when it was last read */
+	TimestampTz run_at;			/* nothing is left to claim at or before */
+	int64		id;
+	uint32		told;			/* grows with whatever may undo that */
+	bool		starved;		/* a claim left entries from starved_at on */
+	TimestampTz starved_at;
+	bool		announce;		/* they can be claimed now */
+	int			ended;			/* runs, since the scheduler asked */
+	char		job_name[4 * 128 + 1];
+} JanitorMark;
+
 typedef struct JanitorShared
 {
 	LWLock	   *lock;
@@ -167,6 +189,7 @@ typedef struct JanitorShared
 	int			ready_count;
 	JanitorReady ready[JANITOR_RING_SIZE];	/* oldest first */
 	JanitorDatabase databases[JANITOR_MAX_DATABASES];
+	JanitorMark marks[JANITOR_MARKS];
 	JanitorSlot slots[FLEXIBLE_ARRAY_MEMBER];
 } JanitorShared;
 
@@ -264,6 +287,13 @@ extern JanitorDatabase *janitor_my_database(void);
 extern const JanitorProcess *janitor_who_serves(const JanitorDatabase *database);
 extern void janitor_wake_database(const JanitorDatabase *database);
 extern void janitor_wake_process(const JanitorProcess *process);
+
+/* Notes what its scheduler has to look at; does not wake it. */
+extern void janitor_tell(JanitorDatabase *database, TimestampTz due,
+						 bool everything);
+
+/* An entry due then can be claimed (again). */
+extern void janitor_marks_told(Oid database, TimestampTz run_at);
 
 /* Fills in this process. */
 extern void janitor_process_set(JanitorProcess *process);

@@ -29,6 +29,7 @@
 
 #include "definition.h"
 #include "command.h"
+#include "gate.h"
 #include "settings.h"
 
 /* No duration is longer than 1,000 years of 12 * 30 days: sums with times fit. */
@@ -36,6 +37,7 @@
 
 /* How often an item is tried, unless the job says so. */
 #define ITEM_ATTEMPTS 5
+#define EXTERNAL_ATTEMPTS 5
 
 /* Occurrences looked at for the period of a schedule. */
 #define PERIOD_SAMPLES 10
@@ -201,17 +203,20 @@ schedule_period(const JanitorSchedule *schedule, const pg_tz *zone)
 
 /*
  * A job that runs less than daily is worth more than one attempt; and so is
- * an item, whatever its job.
+ * an item, whatever its job, and what calls somebody else.
  */
 static void
 choose_attempts(JanitorDraft *draft, int64 period)
 {
+	int			attempts = period > USECS_PER_DAY ? 3 : 1;
+
+	if (janitor_draft_kind(draft) == JANITOR_KIND_EXTERNAL)
+		attempts = EXTERNAL_ATTEMPTS;
+	if (janitor_draft_kind(draft) == JANITOR_KIND_ITEMS)
+		attempts = ITEM_ATTEMPTS;
 	if (draft_is_null(draft, max_attempts))
 		janitor_draft_set(draft, Anum_definition_max_attempts,
-						  Int32GetDatum(janitor_draft_kind(draft) == JANITOR_KIND_ITEMS ?
-										ITEM_ATTEMPTS :
-										period > USECS_PER_DAY ? 3 : 1),
-						  false);
+						  Int32GetDatum(attempts), false);
 }
 
 static void
@@ -409,6 +414,9 @@ check_owner(JanitorDraft *draft, const JanitorDraft *old,
 				 errmsg("permission denied to define a job that runs as role \"%s\"",
 						owner),
 				 errhint("You must be able to SET ROLE to the owner of a job.")));
+	/* nothing runs as the owner of an external job */
+	if (janitor_draft_kind(draft) == JANITOR_KIND_EXTERNAL)
+		return role;
 	if (fresh)
 		warn_of_problem(job_name, owner, role);
 	if (superuser_arg(role) &&
@@ -569,6 +577,24 @@ check_on_failure(const JanitorDraft *draft, const char *job_name)
 	janitor_job_check_owner(janitor_job_require(other));
 }
 
+/* Whose outcomes feed a circuit can open it, for everybody who uses it. */
+static void
+check_circuit(const JanitorDraft *draft)
+{
+	char	   *name = column_text(draft, Anum_definition_circuit);
+	JanitorCircuit circuit;
+
+	if (name == NULL)
+		return;
+	if (!janitor_circuit_find(name, &circuit))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("circuit \"%s\" does not exist", name),
+				 errhint("SELECT job_set_circuit(%s) makes it.",
+						 quote_literal_cstr(name))));
+	janitor_circuit_check_owner(&circuit);
+}
+
 void
 janitor_draft_check(JanitorDraft *draft, const JanitorDraft *old)
 {
@@ -592,4 +618,6 @@ janitor_draft_check(JanitorDraft *draft, const JanitorDraft *old)
 		check_run_after(draft, job_name);
 	if (changed(draft, old, Anum_definition_on_failure))
 		check_on_failure(draft, job_name);
+	if (changed(draft, old, Anum_definition_circuit))
+		check_circuit(draft);
 }

@@ -62,7 +62,7 @@ subtest 'jobs that a restore loads are picked up' => sub {
 		'a definition gets its entry and runs');
 	my $queue = "$dump.queue";
 	value($primary, qq{COPY (SELECT 900001, nextval('job_execution_id_seq'), 'probe', clock_timestamp(),
-		NULL, 'manual', 1, 0, NULL, NULL, '{"n": 1}', NULL, 'postgres') TO '$queue'});
+		NULL, 'manual', 1, 0, NULL, NULL, '{"n": 1}', NULL, 'postgres', NULL) TO '$queue'});
 	value($primary, "COPY job_queue FROM '$queue'");
 	eventually_is($primary, q{SELECT status FROM job_execution
 		WHERE job_name = 'probe' AND args = '{"n": 1}'}, 'succeeded', 'a waiting run runs');
