@@ -41,16 +41,16 @@ report(bool good, const char *name)
 
 static const char *const verdict_names[] = {
 	"START", "WAIT", "KEEP_ONE", "SKIP_OVERLAP", "SKIP_MISSED",
-	"SKIP_PAUSED", "DROP"
+	"SKIP_PAUSED", "SKIP_CIRCUIT", "DROP"
 };
 
 static void
 describe(const JanitorCase *it)
 {
-	printf("# reason %d enabled %d paused %d catch_up %d within %" PRId64
+	printf("# reason %d enabled %d paused %d open %d catch_up %d within %" PRId64
 		   " overlap %d max %d running %d queued %d late %" PRId64
 		   " following in %" PRId64 ": %s\n",
-		   it->reason, it->enabled, it->paused, it->catch_up,
+		   it->reason, it->enabled, it->paused, it->circuit_open, it->catch_up,
 		   it->catch_up_within, it->overlap, it->max_running, it->running,
 		   it->queued, it->now - it->scheduled_for,
 		   it->following == INT64_MAX ? INT64_MAX : it->following - it->now,
@@ -124,13 +124,14 @@ for_all(Check check, const char *name)
 
 	memset(&it, 0, sizeof(it));
 	for (int r = JANITOR_REASON_SCHEDULE; r <= JANITOR_REASON_FAILURE; r++)
-		for (int flags = 0; flags < 4; flags++)
+		for (int flags = 0; flags < 8; flags++)
 			for (int c = 0; c <= JANITOR_CATCH_UP_SKIP; c++)
 				for (int w = 0; w < lengthof(withins); w++)
 				{
 					it.reason = (JanitorReason) r;
 					it.enabled = (flags & 1) != 0;
 					it.paused = (flags & 2) != 0;
+					it.circuit_open = (flags & 4) != 0;
 					it.catch_up = (JanitorCatchUp) c;
 					it.catch_up_within = withins[w];
 					for_all_loads(&it, check, &bad);
@@ -250,6 +251,8 @@ agrees_with_table(const JanitorCase *it)
 	int			matches = 0;
 	bool		good = true;
 
+	if (it->circuit_open)
+		return true;			/* see an_open_circuit_lets_nothing_start() */
 	for (int i = 0; i < lengthof(table); i++)
 	{
 		if ((yes & table[i].yes) != table[i].yes || (yes & table[i].no) != 0)
@@ -282,6 +285,30 @@ static bool
 nothing_of_a_paused_job_starts(const JanitorCase *it)
 {
 	return !it->paused || janitor_decide(it) != JANITOR_START;
+}
+
+/* The verdict is that of a closed one, but where that would be a run's. */
+static bool
+an_open_circuit_lets_nothing_start(const JanitorCase *it)
+{
+	JanitorCase closed = *it;
+	JanitorVerdict verdict = janitor_decide(it);
+
+	closed.circuit_open = false;
+	if (!it->circuit_open)
+		return verdict != JANITOR_SKIP_CIRCUIT;
+	switch (janitor_decide(&closed))
+	{
+		case JANITOR_START:
+		case JANITOR_WAIT:
+			return verdict == (is_asked_for(it) ? JANITOR_WAIT :
+							   JANITOR_SKIP_CIRCUIT);
+		case JANITOR_KEEP_ONE:
+		case JANITOR_SKIP_OVERLAP:
+			return verdict == JANITOR_SKIP_CIRCUIT;
+		default:
+			return verdict == janitor_decide(&closed);
+	}
 }
 
 static bool
@@ -342,7 +369,7 @@ an_unlimited_idle_job_never_waits(const JanitorCase *it)
 	idle.running = 0;
 	if (verdict == JANITOR_START)
 		return janitor_decide(&idle) == JANITOR_START;
-	return it->paused || janitor_decide(&idle) != JANITOR_WAIT;
+	return it->paused || it->circuit_open || janitor_decide(&idle) != JANITOR_WAIT;
 }
 
 static bool
@@ -553,6 +580,8 @@ main(void)
 	for_all(agrees_with_table, "each case is one line of the truth table");
 	for_all(no_run_too_many, "never more than max_running runs");
 	for_all(nothing_of_a_paused_job_starts, "nothing of a paused job starts");
+	for_all(an_open_circuit_lets_nothing_start,
+			"an open circuit lets nothing start, and changes nothing else");
 	for_all(only_the_disabled_is_dropped,
 			"dropped: what a disabled schedule would start, nothing else");
 	for_all(what_was_asked_for_is_never_skipped,
@@ -563,7 +592,7 @@ main(void)
 	for_all(nothing_older_than_within_starts,
 			"nothing older than catch_up_within is made up");
 	for_all(an_unlimited_idle_job_never_waits,
-			"a job without runs and limit waits only when paused");
+			"a job without runs and limit waits only when paused, or for its circuit");
 	for_all(on_time_catch_up_is_irrelevant,
 			"catch_up does not matter up to 60 s late");
 	for_all(asked_for_time_is_irrelevant,
