@@ -1,0 +1,71 @@
+-- PinTeach, a teaching platform: the tables of its jobs that come later, or
+-- call Google.
+
+CREATE SCHEMA pinteach;
+SET search_path = pinteach, public;
+
+CREATE TYPE sync_status AS ENUM ('synced', 'pending', 'failed');
+
+CREATE TABLE teachers
+(
+	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	name text NOT NULL,
+	completion_mode text NOT NULL DEFAULT 'AUTO_COMPLETE' CHECK (completion_mode IN ('AUTO_COMPLETE', 'PENDING_REVIEW')),
+	grace_period_minutes int NOT NULL DEFAULT 15
+);
+
+CREATE TABLE sessions
+(
+	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	teacher_id uuid NOT NULL REFERENCES teachers,
+	status text NOT NULL,
+	ends_at timestamptz NOT NULL
+);
+
+CREATE TABLE credit_ledger
+(
+	session_id uuid,
+	action text NOT NULL,
+	amount int NOT NULL,
+	UNIQUE (session_id, action)
+);
+
+CREATE TABLE teacher_notifications
+(
+	teacher_id uuid NOT NULL,
+	kind text NOT NULL,
+	ref text NOT NULL,
+	UNIQUE (teacher_id, kind, ref)
+);
+
+CREATE TABLE contact_log (teacher_id uuid, channel text, body text, created_at timestamptz NOT NULL DEFAULT now());
+
+CREATE TABLE scheduled_messages
+(
+	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	teacher_id uuid,
+	channel text,
+	body text,
+	send_at timestamptz NOT NULL,
+	status text NOT NULL DEFAULT 'pending'
+);
+
+CREATE TABLE session_calendar_sync
+(
+	session_id uuid PRIMARY KEY,
+	teacher_id uuid,
+	status sync_status NOT NULL DEFAULT 'pending',
+	google_calendar_event_id text,
+	google_meet_link text,
+	last_error text
+);
+
+CREATE TABLE drive_file_copies
+(
+	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	teacher_id uuid,
+	source text NOT NULL,
+	status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'copying', 'copied', 'failed', 'trashed', 'deleted')),
+	drive_file_id text,
+	checked_at timestamptz
+);

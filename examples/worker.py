@@ -1,0 +1,127 @@
+#!/usr/bin/python3
+"""
+A worker for external jobs of pg_janitor (Debian: apt install python3-psycopg).
+
+    worker.py DSN HANDLERS.py [--until-idle] [--lease SECONDS] [--runs N]
+
+HANDLERS.py has a dict HANDLERS: name of a job -> function(args).  It makes the
+call, outside of any transaction, and returns a function(db) that stores what
+came of it and says how many records that were: it runs in the transaction that
+finishes the run.  When the call fails it raises Snooze, Permanent or anything
+else, perhaps with such a function as `store`.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+
+class Failed(Exception):
+    """Another attempt may do better."""
+
+    def __init__(self, message, store=None):
+        super().__init__(message)
+        self.store = store
+
+
+class Permanent(Failed):
+    """Another attempt would fail as well."""
+
+
+class Snooze(Failed):
+    """Not now: in so many seconds, and no attempt is lost."""
+
+    def __init__(self, message, seconds):
+        super().__init__(message)
+        self.seconds = seconds
+
+
+def call(url, data=None, timeout=5):
+    """A request with JSON in both directions; what its failure means."""
+    body = None if data is None else json.dumps(data).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        if error.code == 429:
+            raise Snooze("429", float(error.headers.get("Retry-After", 30)))
+        text = error.read(1000).decode(errors="replace")
+        if 400 <= error.code < 500:
+            raise Permanent(f"{error.code} {text}")
+        raise Failed(f"{error.code}")
+    except (OSError, ValueError) as error:      # refused, timed out, cut off
+        raise Failed(str(error))
+
+
+def finish(db, run, **word):
+    """The end of a run; `named => value` of what is given."""
+    names = "".join(f", {name} => %({name})s" for name in word)
+    return db.execute(f"SELECT job_finish(%(id)s, %(token)s{names})",
+                      dict(word, id=run[0], token=run[1])).fetchone()[0]
+
+
+def work(db, job, run, handler):
+    store, word = None, {}
+    try:
+        store = handler(run[2])
+    except Snooze as reason:
+        word = {"error": str(reason), "snooze": f"{reason.seconds} seconds"}
+    except Exception as reason:
+        store = getattr(reason, "store", None)
+        word = {"success": False, "error": str(reason) or repr(reason),
+                "permanent": isinstance(reason, Permanent)}
+    try:
+        with db.transaction():
+            records = store(db) if store else None
+            if not word:
+                word = {"records": records}
+            said = finish(db, run, **word)
+    except psycopg.errors.ObjectNotInPrerequisiteState:
+        said = "too late: the lease is lost, and all of it is undone"
+    print(f"{job} {run[0]}: {said} {word.get('error', '')}", flush=True)
+
+
+def claim(db, job, options):
+    return db.execute("SELECT execution_id, token, args FROM job_claim(%s, %s, %s, %s)",
+                      (job, options.runs, f"{options.lease} seconds",
+                       f"{socket.gethostname()}:{os.getpid()}")).fetchall()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dsn")
+    parser.add_argument("handlers")
+    parser.add_argument("--until-idle", action="store_true")
+    parser.add_argument("--lease", type=float, default=60)
+    parser.add_argument("--runs", type=int, default=1)
+    options = parser.parse_args()
+    sys.modules["worker"] = sys.modules["__main__"]     # handlers import worker
+    spec = importlib.util.spec_from_file_location("handlers", options.handlers)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    with psycopg.connect(options.dsn, autocommit=True) as db:
+        db.execute("LISTEN pg_janitor")
+        while True:
+            found = 0
+            for job, handler in module.HANDLERS.items():
+                for run in claim(db, job, options):
+                    work(db, job, run, handler)
+                    found += 1
+            if found == 0 and options.until_idle:
+                return
+            if found == 0:
+                next(db.notifies())     # something has become claimable
+
+
+if __name__ == "__main__":
+    main()
