@@ -316,12 +316,40 @@ CREATE TABLE job_rate_hit
 CREATE INDEX job_rate_hit_limit_id_value_at_idx ON job_rate_hit (limit_id, value, at);
 
 /*
+ * Keys of the masking functions: what is known of them, which is dumped, and
+ * their secrets, which are not.  Row security without a policy keeps the
+ * secrets also from roles that may read everything (pg_read_all_data).
+ */
+CREATE TABLE job_mask_key
+(
+	name text COLLATE "C" NOT NULL,
+	id uuid NOT NULL,
+	owner text COLLATE "C",
+	owner_oid oid,
+	created_by text COLLATE "C" NOT NULL DEFAULT session_user,
+	created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	forgotten_by text COLLATE "C",
+	forgotten_at timestamptz,
+	CONSTRAINT job_mask_key_pkey PRIMARY KEY (name, id)
+) USING heap;
+
+CREATE TABLE job_mask_secret
+(
+	id uuid NOT NULL,
+	secret bytea NOT NULL,
+	CONSTRAINT job_mask_secret_pkey PRIMARY KEY (id)
+) USING heap;
+
+ALTER TABLE job_mask_secret ENABLE ROW LEVEL SECURITY;
+
+/*
  * Nobody but the owner of the extension holds more than SELECT on the tables:
  * the right to change a row is the right to lock the table.
  */
 REVOKE ALL ON TABLE job_definition, job_queue, job_execution, job_change FROM PUBLIC;
 REVOKE ALL ON TABLE job_rule, job_hold, job_cursor, job_item_failure FROM PUBLIC;
 REVOKE ALL ON TABLE job_lease, job_work, job_circuit, job_circuit_event, job_rate_limit, job_rate_hit FROM PUBLIC;
+REVOKE ALL ON TABLE job_mask_key, job_mask_secret FROM PUBLIC;
 
 /*
  * What pg_dump carries: everything that cannot be computed again.  The next
@@ -348,6 +376,8 @@ SELECT pg_catalog.pg_extension_config_dump('job_circuit_event_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('job_rate_limit', '');
 SELECT pg_catalog.pg_extension_config_dump('job_rate_limit_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('job_rate_hit', '');
+
+SELECT pg_catalog.pg_extension_config_dump('job_mask_key', '');
 
 COMMENT ON TABLE job_definition IS 'Jobs: what is to run, when, as whom and under which limits. One row per job. Its columns are the arguments of job_schedule() and the keys of job_alter(); change it through these functions only.';
 COMMENT ON COLUMN job_definition.name IS 'Name of the job: 1 to 128 characters, no control characters. Called job_name in arguments.';
@@ -566,6 +596,20 @@ COMMENT ON TABLE job_rate_hit IS 'Runs that were started under a rate limit, as 
 COMMENT ON COLUMN job_rate_hit.limit_id IS 'The limit.';
 COMMENT ON COLUMN job_rate_hit.value IS 'A hash of the value of its argument. 0: none.';
 COMMENT ON COLUMN job_rate_hit.at IS 'When.';
+
+COMMENT ON TABLE job_mask_key IS 'Keys of the masking functions: what is known of them, but for their secrets. Made by job_mask_create_key(), forgotten by job_mask_forget_key(). One name has several rows when keys were forgotten or came with a dump.';
+COMMENT ON COLUMN job_mask_key.name IS 'Name of the key; default is the one that masking functions use unless told otherwise.';
+COMMENT ON COLUMN job_mask_key.id IS 'Tells keys of one name apart.';
+COMMENT ON COLUMN job_mask_key.owner IS 'Role that the key belongs to: whoever may act for it may use and forget the key. NULL: the default key, which is everybody''s.';
+COMMENT ON COLUMN job_mask_key.owner_oid IS 'OID of that role. If name and OID do not belong together any more only superusers may use the key.';
+COMMENT ON COLUMN job_mask_key.created_by IS 'Session user who made it.';
+COMMENT ON COLUMN job_mask_key.created_at IS 'When.';
+COMMENT ON COLUMN job_mask_key.forgotten_by IS 'Session user who forgot it.';
+COMMENT ON COLUMN job_mask_key.forgotten_at IS 'When. NULL: it is in use, or was made in another database.';
+
+COMMENT ON TABLE job_mask_secret IS 'Secrets of the keys in job_mask_key. Never dumped, and nobody but superusers can read it.';
+COMMENT ON COLUMN job_mask_secret.id IS 'The key.';
+COMMENT ON COLUMN job_mask_secret.secret IS '32 random bytes.';
 
 
 /*
@@ -1377,6 +1421,99 @@ COMMENT ON COLUMN job_circuit_history.reported_by IS 'Session user who reported 
 REVOKE ALL ON TABLE job_circuits, job_circuit_history FROM PUBLIC;
 GRANT SELECT ON TABLE job_circuits, job_circuit_history TO PUBLIC;
 
+/*
+ * --- masking ---
+ *
+ * Each m is idempotent, m(m(x)) = m(x), and keeps NULL and the empty string.
+ * Those with a key are stable only, since a key can be forgotten, and
+ * restricted, since the right to use it may come from the run that the leader
+ * carries out.
+ */
+
+CREATE FUNCTION job_mask_hash(value anyelement, key text DEFAULT 'default')
+RETURNS anyelement
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_mask_hash FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_hash IS 'A pseudonym of the same type: anon_ and 40 hexadecimal digits for text, varchar, char(n), citext and bytea, a uuid of version 8 for uuid. The same value gets the same one in every table, as long as the key is there; a pseudonym of that key is returned as it is.';
+
+CREATE FUNCTION job_mask_name(value anyelement, key text DEFAULT 'default')
+RETURNS anyelement
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_mask_name FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_name IS 'A short pseudonym for names that have to stay unique, as job_mask_hash() makes long ones: anon_ and 20 letters and digits. For text, varchar, char(n) and citext.';
+
+CREATE FUNCTION job_mask_email(value text, key text DEFAULT 'default')
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_mask_email FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_email IS 'A pseudonym in the form of an e-mail address that no mail can reach: 32 hexadecimal digits and @anon.invalid. The same value gets the same one in every table, as long as the key is there; a pseudonym of that key is returned as it is.';
+
+CREATE FUNCTION job_mask_partial(value text, keep_left int, pad text, keep_right int)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_partial FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_partial IS 'Keeps some characters at the beginning and at the end and replaces each of the others by pad, one character. Replaces all of a value that has no more characters than would be kept.';
+
+CREATE FUNCTION job_mask_phone(value text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_phone FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_phone IS 'A telephone number without the number: + and the country code, where it begins so, and seven zeros.';
+
+CREATE FUNCTION job_mask_text(value text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_text FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_text IS '[removed], whatever the text was.';
+
+CREATE FUNCTION job_mask_ip(value inet, ipv4_bits int DEFAULT 24, ipv6_bits int DEFAULT 48)
+RETURNS inet
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_ip FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_ip IS 'Keeps the first bits of an address and sets the others to zero: 192.0.2.77 becomes 192.0.2.0. The length of the netmask stays.';
+
+CREATE FUNCTION job_mask_date(value date, unit text)
+RETURNS date
+AS 'MODULE_PATHNAME', 'job_mask_date_date' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_date(date, text) FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_date(date, text) IS 'The first day of the week, month, quarter, year, decade or century.';
+
+CREATE FUNCTION job_mask_date(value timestamp, unit text)
+RETURNS timestamp
+AS 'MODULE_PATHNAME', 'job_mask_date_timestamp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_date(timestamp, text) FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_date(timestamp, text) IS 'The first instant of the hour, day, week, month, quarter, year, decade or century.';
+
+CREATE FUNCTION job_mask_date(value timestamptz, unit text, time_zone text DEFAULT 'UTC')
+RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'job_mask_date_timestamptz' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_date(timestamptz, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_date(timestamptz, text, text) IS 'The first instant, in that time zone, of the hour, day, week, month, quarter, year, decade or century.';
+
+CREATE FUNCTION job_mask_number(value numeric, step numeric)
+RETURNS numeric
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_number FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_number IS 'The greatest multiple of step that is not greater than the value.';
+
+CREATE FUNCTION job_mask_json(value jsonb, paths text[], replacement jsonb DEFAULT 'null')
+RETURNS jsonb
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION job_mask_json FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_json IS 'Replaces the values that the paths lead to. A path is made of keys and positions with dots between them; * stands for any of them, ** for any number of them: user.email, contacts.*.phone, **.name. A backslash takes the next character as it is.';
+
+CREATE FUNCTION job_mask_create_key(name text, owner text DEFAULT NULL, anew boolean DEFAULT false)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_mask_create_key FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_create_key IS 'Makes a key for the masking functions, for a role (NULL: the current user); false: it was there. With anew also under the name of a key that was forgotten, or whose secret stayed in the database that a dump was taken from.';
+
+CREATE FUNCTION job_mask_forget_key(name text)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_mask_forget_key FROM PUBLIC;
+COMMENT ON FUNCTION job_mask_forget_key IS 'Destroys the secret of a key for good: its pseudonyms can be neither made nor recognized any more, by nobody. Waits for transactions that use keys. Copies of the secret in WAL, on standbys and in backups last as long as these.';
+
 /* --- rights --- */
 
 CREATE FUNCTION job_grant(role text, capability text DEFAULT 'define', job_name text DEFAULT NULL)
@@ -1392,12 +1529,19 @@ REVOKE ALL ON FUNCTION job_revoke FROM PUBLIC;
 COMMENT ON FUNCTION job_revoke IS 'Takes back what job_grant() gave with that capability, also where another capability contains it.';
 
 /*
- * The exceptions.  The first three are called by the views; the others answer
+ * The exceptions.  The first four are called by the views; the next answer
  * only inside a run, to the role that the job runs as, which needs no other
- * right on anything here.
+ * right on anything here.  Masks are what such roles' statements are made of:
+ * those with a key look at the caller's right to that key themselves (see
+ * src/mask_key.c), the others know nothing.
  */
 GRANT EXECUTE ON FUNCTION job_running(), job_progress_rows(), job_heavy_room(), job_owner_problem(text, oid), job_circuit_state(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_scheduled_for(), job_now(), job_report(bigint, jsonb) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_mask_hash, job_mask_name, job_mask_email TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_mask_partial, job_mask_phone, job_mask_text, job_mask_ip, job_mask_number, job_mask_json TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_mask_date(date, text), job_mask_date(timestamp, text), job_mask_date(timestamptz, text, text) TO PUBLIC;
+
+SELECT job_mask_create_key('default');
 
 /* A word to whoever has not preloaded the library. */
 CREATE FUNCTION job_check_installation()

@@ -81,13 +81,16 @@ static const struct
 	{"job_finish", WORK | DEFINE},
 	{"job_circuit_allows", WORK | OPERATE | DEFINE},
 	{"job_circuit_report", WORK | OPERATE | DEFINE},
-	{"job_rate_limit_wait", WORK | OBSERVE | OPERATE | DEFINE}
+	{"job_rate_limit_wait", WORK | OBSERVE | OPERATE | DEFINE},
+	{"job_mask_create_key", DEFINE},
+	{"job_mask_forget_key", DEFINE}
 };
 
 static const JanitorRelation tables[] = {
 	JANITOR_DEFINITION, JANITOR_QUEUE, JANITOR_EXECUTION, JANITOR_CHANGE,
 	JANITOR_RULE, JANITOR_HOLD, JANITOR_CURSOR, JANITOR_ITEM_FAILURE,
-	JANITOR_CIRCUIT, JANITOR_CIRCUIT_EVENT, JANITOR_RATE_LIMIT, JANITOR_WORK
+	JANITOR_CIRCUIT, JANITOR_CIRCUIT_EVENT, JANITOR_RATE_LIMIT, JANITOR_WORK,
+	JANITOR_MASK_KEY
 };
 
 static Capability

@@ -21,6 +21,8 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#include "commands/tablecmds.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -33,6 +35,7 @@
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/pg_locale.h"
+#include "utils/rel.h"
 #include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
@@ -141,6 +144,42 @@ static inline PGPROC *
 janitor_proc(int proc_number)
 {
 	return &ProcGlobal->allProcs[proc_number];
+}
+
+/* Number of the current transaction among this process's.  Deletable at 17. */
+static inline LocalTransactionId
+janitor_my_lxid(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProc->vxid.lxid;
+#else
+	return MyProc->lxid;
+#endif
+}
+
+/* May this role call this function?  Deletable at 16. */
+static inline AclResult
+janitor_function_aclcheck(Oid function, Oid role)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
+#else
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
+#endif
+}
+
+/* Empties one table, which the caller has locked.  Deletable at 16. */
+static inline void
+janitor_truncate(Relation rel)
+{
+	List	   *rels = list_make1(rel);
+	List	   *oids = list_make1_oid(RelationGetRelid(rel));
+
+#if PG_VERSION_NUM >= 160000
+	ExecuteTruncateGuts(rels, oids, NIL, DROP_RESTRICT, false, false);
+#else
+	ExecuteTruncateGuts(rels, oids, NIL, DROP_RESTRICT, false);
+#endif
 }
 
 /* The main loop's housekeeping.  Deletable at 18. */

@@ -72,6 +72,11 @@ typedef enum JanitorRelation
 	JANITOR_RATE_LIMIT_SEQUENCE,
 	JANITOR_RATE_HIT,
 	JANITOR_RATE_HIT_INDEX,		/* (limit_id, value, at) */
+
+	JANITOR_MASK_KEY,
+	JANITOR_MASK_KEY_PKEY,		/* (name, id) */
+	JANITOR_MASK_SECRET,
+	JANITOR_MASK_SECRET_PKEY,	/* (id) */
 	JANITOR_RELATIONS			/* how many */
 } JanitorRelation;
 
@@ -274,6 +279,19 @@ enum
 
 enum
 {
+	Anum_mask_key_name = 1,
+	Anum_mask_key_id,
+	Anum_mask_key_owner,
+	Anum_mask_key_owner_oid,
+	Anum_mask_key_created_by,
+	Anum_mask_key_created_at,
+	Anum_mask_key_forgotten_by,
+	Anum_mask_key_forgotten_at,
+	Natts_mask_key = Anum_mask_key_forgotten_at
+};
+
+enum
+{
 	Anum_lease_execution_id = 1,
 	Anum_lease_job_name,
 	Anum_lease_key,
@@ -334,6 +352,13 @@ enum
 	Anum_rate_hit_value,
 	Anum_rate_hit_at,
 	Natts_rate_hit = Anum_rate_hit_at
+};
+
+enum
+{
+	Anum_mask_secret_id = 1,
+	Anum_mask_secret_secret,
+	Natts_mask_secret = Anum_mask_secret_secret
 };
 
 /*
@@ -918,5 +943,46 @@ extern void janitor_rate_hit_insert(int64 limit_id, int64 value,
 
 /* Removes what no window counts any more; how many, no more than `most`. */
 extern int	janitor_rate_hit_prune(int most);
+
+/* --- job_mask_key and job_mask_secret --- */
+
+#define JANITOR_MASK_SECRET_LENGTH 32
+
+typedef enum JanitorMaskState
+{
+	JANITOR_MASK_ABSENT,		/* nobody ever made a key of this name */
+	JANITOR_MASK_LIVE,
+	JANITOR_MASK_FORGOTTEN,
+	JANITOR_MASK_LOST			/* made in another database, see ledger_mask.c */
+} JanitorMaskState;
+
+/* What is known of the keys of one name. */
+typedef struct JanitorMaskKeyRow
+{
+	JanitorMaskState state;
+	char	   *owner;			/* NULL: everybody's; likewise InvalidOid */
+	Oid			owner_oid;
+	uint8		secret[JANITOR_MASK_SECRET_LENGTH]; /* of a live one */
+} JanitorMaskKeyRow;
+
+/*
+ * Until the end of the transaction no key is forgotten.  Returns the OID of
+ * job_mask_secret; relcache invalidation of it means that keys have changed.
+ */
+extern Oid	janitor_mask_hold_secrets(void);
+
+/* Until the end of the transaction nobody else makes or forgets keys. */
+extern void janitor_mask_lock_keys(void);
+
+/* Reads the newest versions; also in parallel mode and on a standby. */
+extern void janitor_mask_key_find(const char *name, JanitorMaskKeyRow *key);
+extern void janitor_mask_key_insert(const char *name, const char *owner,
+									Oid owner_oid, const uint8 *secret);
+
+/*
+ * Forgets every key of this name: marks them, and writes job_mask_secret anew
+ * without their secrets.  Waits for all transactions that hold secrets.
+ */
+extern void janitor_mask_key_forget(const char *name);
 
 #endif							/* JANITOR_LEDGER_H */

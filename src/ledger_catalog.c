@@ -81,6 +81,10 @@ static const struct
 	[JANITOR_RATE_LIMIT_SEQUENCE] = {"job_rate_limit_id_seq", 0},
 	[JANITOR_RATE_HIT] = {"job_rate_hit", Natts_rate_hit},
 	[JANITOR_RATE_HIT_INDEX] = {"job_rate_hit_limit_id_value_at_idx", 0},
+	[JANITOR_MASK_KEY] = {"job_mask_key", Natts_mask_key},
+	[JANITOR_MASK_KEY_PKEY] = {"job_mask_key_pkey", 0},
+	[JANITOR_MASK_SECRET] = {"job_mask_secret", Natts_mask_secret},
+	[JANITOR_MASK_SECRET_PKEY] = {"job_mask_secret_pkey", 0},
 };
 
 /*

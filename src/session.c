@@ -289,6 +289,15 @@ set_locally(const char *name, const char *value)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* The role that janitor_as_role() has become. */
+static Oid	acting_for = InvalidOid;
+
+bool
+janitor_acting_for(Oid role)
+{
+	return OidIsValid(role) && role == acting_for;
+}
+
 void
 janitor_session_set(const char *name, const char *value)
 {
@@ -328,6 +337,7 @@ janitor_as_role(Oid role, const char *search_path, const char *time_zone,
 				void (*function) (void *arg), void *arg)
 {
 	Oid			caller;
+	Oid			acted_for = acting_for;
 	int			context;
 	int			nest_level;
 
@@ -340,7 +350,16 @@ janitor_as_role(Oid role, const char *search_path, const char *time_zone,
 	if (time_zone != NULL)
 		set_locally("timezone", time_zone);
 
-	function(arg);
+	acting_for = role;
+	PG_TRY();
+	{
+		function(arg);
+	}
+	PG_FINALLY();
+	{
+		acting_for = acted_for;
+	}
+	PG_END_TRY();
 
 	AtEOXact_GUC(false, nest_level);
 	SetUserIdAndSecContext(caller, context);

@@ -102,6 +102,9 @@ extern void janitor_as_role(Oid role, const char *search_path,
 							const char *time_zone,
 							void (*function) (void *arg), void *arg);
 
+/* Are we in that function, as this role? */
+extern bool janitor_acting_for(Oid role);
+
 /* One setting, for the session; or until the end of the transaction. */
 extern void janitor_session_set(const char *name, const char *value);
 extern void janitor_session_set_local(const char *name, const char *value);
