@@ -79,6 +79,13 @@ janitor_tell_of_death(Oid oid)
 	janitor_wake_database(database);
 }
 
+bool
+janitor_slot_is_leaving(const JanitorSlot *slot)
+{
+	return slot->state != JANITOR_SLOT_FREE && slot->retire &&
+		(slot->state != JANITOR_SLOT_RUNNING || slot->helper);
+}
+
 /* Has the slot a run of its own? */
 static bool
 has_run(const JanitorSlot *slot)
@@ -423,10 +430,11 @@ has_company(const JanitorSlot *slot)
 
 /*
  * A worker that can be spared for (database, owner): an idle one with nothing
- * coming first, then a helper, then one of a crew of several; NULL if there is
- * none.  One
- * that is leaving already counts as found.  Each has its turn first: else
- * more demand than places would be spent on starting processes.
+ * coming first, then a helper, then one of a crew of several, after its run;
+ * NULL if there is none.  One that is leaving already counts as found; one that
+ * was asked to leave after its run does so only if there is no idle one, since
+ * that run may be long.  Each has its turn first: else more demand than places
+ * would be spent on starting processes.
  */
 static JanitorSlot *
 spare_worker(Oid database, Oid owner, bool only_idle)
@@ -442,7 +450,7 @@ spare_worker(Oid database, Oid owner, bool only_idle)
 
 		if (slot->state == JANITOR_SLOT_FREE)
 			continue;
-		if (slot->retire)
+		if (janitor_slot_is_leaving(slot))
 			return slot;
 		if (janitor_slot_is_of(slot, database, owner) ||
 			slot->connected_at > turn_over)
@@ -450,13 +458,16 @@ spare_worker(Oid database, Oid owner, bool only_idle)
 		if (slot->state == JANITOR_SLOT_IDLE && slot->since < turn_over &&
 			janitor_ring_count(slot->database, slot->owner) == 0)
 			idle = slot;
-		if (slot->state == JANITOR_SLOT_RUNNING && slot->helper)
+		if (slot->state != JANITOR_SLOT_RUNNING)
+			continue;
+		if (slot->helper)
 			helper = slot;
-		else if (slot->state == JANITOR_SLOT_RUNNING && !only_idle &&
-				 has_company(slot))
+		else if (slot->retire || (busy == NULL && has_company(slot)))
 			busy = slot;
 	}
-	return idle ? idle : helper ? helper : busy;
+	if (idle == NULL && helper == NULL && !only_idle)
+		return busy;
+	return idle ? idle : helper;
 }
 
 void

@@ -247,7 +247,7 @@ make_place(const JanitorSlot *leader)
 		if (slot->state == JANITOR_SLOT_FREE ||
 			janitor_slot_is_of(slot, leader->database, leader->owner))
 			continue;
-		if (slot->retire)
+		if (janitor_slot_is_leaving(slot))
 			return 0;			/* we are told when it is gone */
 		if (slot->state == JANITOR_SLOT_IDLE &&
 			(idlest == NULL || slot->since < idlest->since))
@@ -454,7 +454,7 @@ is_in_the_way(const JanitorSlot *mine)
 			continue;
 		if (slot->leaving)
 			return false;
-		if (slot->state == JANITOR_SLOT_IDLE || slot->retire)
+		if (slot->state == JANITOR_SLOT_IDLE || janitor_slot_is_leaving(slot))
 			place_wanted = false;
 	}
 	return place_wanted || room_wanted;

@@ -219,6 +219,9 @@ extern void janitor_end_slot(JanitorSlot *slot, JanitorEnd why,
  */
 extern void janitor_tell_of_death(Oid database);
 
+/* Is it about to be free, without a run that may take as long as it likes? */
+extern bool janitor_slot_is_leaving(const JanitorSlot *slot);
+
 /* Has the owner any worker, or one on its way? */
 extern bool janitor_has_worker(Oid database, Oid owner);
 

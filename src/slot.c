@@ -112,9 +112,7 @@ wanted_elsewhere(void)
 		return false;
 	for (int i = 0; i < janitor_shared->slot_count; i++)
 	{
-		const JanitorSlot *slot = &janitor_shared->slots[i];
-
-		if (slot->state != JANITOR_SLOT_FREE && slot->retire)
+		if (janitor_slot_is_leaving(&janitor_shared->slots[i]))
 			return false;
 	}
 	return janitor_others_want(my_slot->database, my_slot->owner);
