@@ -49,16 +49,13 @@ set_limits(JanitorRuleRun *rr)
 {
 	JanitorBatching *batching = rr->batching;
 	const JanitorRule *rule = rr->rule;
-	int			workers = rule->parallel;
 
 	batching->deadline = rr->retention->deadline;
 	batching->estimate = (int64) rr->estimate;
 	if (rule->rows_per_run > 0)
 		batching->budget = rule->rows_per_run;
 	janitor_throttle_begin(&batching->throttle,
-						   rule->max_rows_per_second == 0 ? 0 :
-						   Max(1, rule->max_rows_per_second / workers),
-						   rule->max_replica_lag);
+						   rule->max_rows_per_second, rule->max_replica_lag);
 }
 
 /* --- the work --- */
