@@ -83,7 +83,18 @@ goes_on('and goes on when the standby has caught up');
 $standby->append_conf('postgresql.conf', q(recovery_min_apply_delay = '1h'));
 $standby->reload;
 waits_for('replica lag', 'likewise where it is kept behind');
+$standby->append_conf('postgresql.conf', 'recovery_min_apply_delay = 0');
+$standby->reload;
+goes_on('until it no longer is');
+
+# It comes back with all that it had replayed, and what it missed held up.
+$node->safe_psql('postgres', "SELECT job_cancel($id)");
+is(wait_run($node, $id)->{status}, 'cancelled', 'the run is cancelled');
+$node->wait_for_catchup($standby);
+$standby->append_conf('postgresql.conf', q(recovery_min_apply_delay = '1h'));
 $standby->stop;
+$id = trigger($node, 'followed');
+wait_started($node, $id);
 goes_on('a standby that is gone is not waited for', 600);
 $standby->start;
 waits_for('replica lag', 'one that comes back far behind is, from the beginning');
