@@ -1,1 +1,1 @@
-"""The parts of bench/dispatch: one module per idea, see bench/README.md."""
+"""The parts of the benches: one module per idea, see bench/README.md."""

@@ -44,18 +44,18 @@ def ordinary_user():
             continue
         return {"user": entry.pw_uid, "group": entry.pw_gid,
                 "extra_groups": []}
-    raise SystemExit("bench/dispatch: root needs a user postgres or nobody "
-                     "to run the servers")
+    raise SystemExit("bench: root needs a user postgres or nobody to "
+                     "run the servers")
 
 
 class Cluster:
-    def __init__(self, name, bindir, base, settings):
+    def __init__(self, name, bindir, base, settings, common=None):
         self.directory = os.path.join(base, name)
         self.data = os.path.join(self.directory, "data")
         self.log = os.path.join(self.directory, "log")
         self.pid = None
         self._bindir = bindir
-        self._settings = settings
+        self._settings = {**(common or COMMON_SETTINGS), **settings}
         self._server = None
         self._user = ordinary_user()
         self._environment = {"PATH": os.environ["PATH"], "LC_ALL": "C",
@@ -71,7 +71,7 @@ class Cluster:
 
     def start(self, **more):
         """Starts with the side's settings and `more` for this start only."""
-        settings = {**COMMON_SETTINGS, **PRIVATE_SETTINGS, **self._settings,
+        settings = {**PRIVATE_SETTINGS, **self._settings,
                     "unix_socket_directories": f"'{self.directory}'", **more}
         with open(os.path.join(self.data, "postgresql.auto.conf"), "w") as conf:
             conf.writelines(f"{key} = {value}\n"

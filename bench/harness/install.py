@@ -33,40 +33,60 @@ class Server:
     def __init__(self, pg_config):
         self.pg_config = shutil.which(pg_config)
         if self.pg_config is None:
-            raise SystemExit(f"bench/dispatch: no {pg_config} here: install "
+            raise SystemExit(f"bench: no {pg_config} here: install "
                              "postgresql-server-dev-15 or set PG_CONFIG")
         self.bindir = self._ask("--bindir")
         self.version = self._ask("--version")
         self.major = int(re.search(r"\d+", self.version)[0])
         self._pkglibdir = self._ask("--pkglibdir")
+        self._sharedir = self._ask("--sharedir")
 
     def has_cron(self):
         return os.path.exists(os.path.join(self._pkglibdir, "pg_cron.so"))
 
+    def has_partman(self):
+        return os.path.exists(os.path.join(self._sharedir, "extension",
+                                           "pg_partman.control"))
+
     def cron_version(self):
+        return self._package_version("cron")
+
+    def partman_version(self):
+        return self._package_version("partman")
+
+    def _package_version(self, name):
         """Of Debian's package if it is one."""
         if shutil.which("dpkg-query"):
             done = subprocess.run(
                 ["dpkg-query", "-W", "-f", "${Package} ${Version}",
-                 cron_package(self)],
+                 _package(self, name)],
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             if done.returncode == 0:
                 return done.stdout
-        return "pg_cron of unknown version"
+        return f"pg_{name} of unknown version"
 
     def _ask(self, option):
         return subprocess.check_output([self.pg_config, option],
                                        text=True).strip()
 
 
-def cron_package(server):
-    return f"postgresql-{server.major}-cron"
+def _package(server, name):
+    return f"postgresql-{server.major}-{name}"
 
 
 def install_cron(server):
     """Makes pg_cron available if it can; says whether it is."""
-    package = cron_package(server)
-    if server.has_cron():
+    return _install(server, "cron", server.has_cron)
+
+
+def install_partman(server):
+    """The same for pg_partman."""
+    return _install(server, "partman", server.has_partman)
+
+
+def _install(server, name, is_there):
+    package = _package(server, name)
+    if is_there():
         return True
     if os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"installing {package} ...", file=sys.stderr)
@@ -74,7 +94,7 @@ def install_cron(server):
                        stdin=subprocess.DEVNULL, stdout=sys.stderr,
                        env={**os.environ,
                             "DEBIAN_FRONTEND": "noninteractive"})
-    return server.has_cron()
+    return is_there()
 
 
 def copy_checkout(base):
@@ -102,5 +122,5 @@ def _make(server, directory, target):
                           cwd=directory, stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode != 0:
-        raise SystemExit(f"bench/dispatch: make {target} failed:\n"
+        raise SystemExit(f"bench: make {target} failed:\n"
                          f"{done.stdout[-4000:]}")

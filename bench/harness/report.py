@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-COLUMNS = ("", "target", "pg_janitor", "pg_cron")
 ABSENT = "-"
 
 
@@ -29,10 +28,24 @@ class Verdict:
         return f"{word}: {self.target}: {self.figure}"
 
 
-class Report:
-    """What one run has to say."""
+@dataclass
+class WideRow:
+    """A row with any number of sides."""
 
-    def __init__(self):
+    what: str
+    target: str
+    figures: tuple
+
+    def cells(self):
+        return (self.what, self.target, *self.figures)
+
+
+class Report:
+    """What one run of a bench has to say."""
+
+    def __init__(self, bench, sides):
+        self.bench = bench
+        self.columns = ("", "target", *sides)
         self.header = []        # (name, value)
         self.rows = []
         self.notes = []
@@ -42,7 +55,7 @@ class Report:
         self.verdicts.append(Verdict(target, figure, reached))
 
     def text(self):
-        widths = [max(len(row[i]) for row in self._table()) for i in range(4)]
+        widths = [max(len(row[i]) for row in self._table()) for i in range(len(self.columns))]
         lines = [f"{name + ':':18} {value}" for name, value in self.header]
         lines.append("")
         for number, row in enumerate(self._table()):
@@ -55,7 +68,7 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def markdown(self):
-        lines = ["# The last measurement of bench/dispatch", ""]
+        lines = [f"# The last measurement of {self.bench}", ""]
         lines += [f"- {name}: {value}" for name, value in self.header]
         lines.append("")
         for number, row in enumerate(self._table()):
@@ -69,7 +82,7 @@ class Report:
         return "\n".join(lines) + "\n"
 
     def _table(self):
-        return [COLUMNS] + [row.cells() for row in self.rows]
+        return [self.columns] + [row.cells() for row in self.rows]
 
 
 def percentile(samples, percent):

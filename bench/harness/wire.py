@@ -54,7 +54,7 @@ class Connection:
     def _start(self, user, database):
         parameters = b""
         for name, value in (("user", user), ("database", database),
-                            ("application_name", "bench/dispatch"),
+                            ("application_name", "bench"),
                             ("client_min_messages", "error")):
             parameters += name.encode() + b"\0" + value.encode() + b"\0"
         body = struct.pack("!i", 3 << 16) + parameters + b"\0"
