@@ -60,7 +60,10 @@ class Plain(Way):
 
 
 class Loop(Way):
-    """What people write."""
+    """
+    What people write, in its fastest form: with id IN (SELECT id ...) it takes
+    almost three times as long.
+    """
 
     title = f"loop, LIMIT {LOOP_ROWS}"
 
@@ -74,10 +77,10 @@ class Loop(Way):
             DECLARE n bigint; started timestamptz := clock_timestamp();
             BEGIN
                 LOOP
-                    DELETE FROM {table.name} WHERE id IN (
-                        SELECT id FROM {table.name}
+                    DELETE FROM {table.name} WHERE ctid = ANY (ARRAY(
+                        SELECT ctid FROM {table.name}
                         WHERE created_at < now() - interval '{KEEP}'
-                        LIMIT {LOOP_ROWS});
+                        LIMIT {LOOP_ROWS}));
                     GET DIAGNOSTICS n = ROW_COUNT;
                     COMMIT;
                     EXIT WHEN n = 0;
