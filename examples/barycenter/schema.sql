@@ -64,3 +64,30 @@ CREATE TABLE device_codes
 	acr text
 );
 CREATE INDEX device_codes_expires_at_idx ON device_codes (expires_at);
+
+-- In the tables of its federation times are ISO-8601 text, in UTC.
+CREATE TABLE federation_auth_requests
+(
+	id text PRIMARY KEY,
+	peer_id text NOT NULL,
+	state text UNIQUE NOT NULL,
+	nonce text NOT NULL,
+	pkce_verifier text NOT NULL,
+	original_authorize_params text NOT NULL,
+	original_session_id text,
+	created_at text NOT NULL,
+	expires_at text NOT NULL
+);
+
+CREATE TABLE peer_requests
+(
+	id text PRIMARY KEY,
+	requesting_issuer text NOT NULL,
+	requesting_domain text NOT NULL,
+	client_id_at_us text NOT NULL,
+	callback_endpoint text NOT NULL,
+	request_jws text NOT NULL,
+	status text NOT NULL DEFAULT 'pending_approval',
+	created_at text NOT NULL,
+	expires_at text NOT NULL
+);

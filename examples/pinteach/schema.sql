@@ -1,5 +1,5 @@
 -- PinTeach, a teaching platform: the tables of its jobs that come later, or
--- call Google.
+-- call Google; and those that grow, or hold what must not be kept for ever.
 
 CREATE SCHEMA pinteach;
 SET search_path = pinteach, public;
@@ -19,7 +19,10 @@ CREATE TABLE sessions
 	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
 	teacher_id uuid NOT NULL REFERENCES teachers,
 	status text NOT NULL,
-	ends_at timestamptz NOT NULL
+	ends_at timestamptz NOT NULL,
+	hold_expires_at timestamptz,
+	notes text,
+	content jsonb
 );
 
 CREATE TABLE credit_ledger
@@ -68,4 +71,50 @@ CREATE TABLE drive_file_copies
 	status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'copying', 'copied', 'failed', 'trashed', 'deleted')),
 	drive_file_id text,
 	checked_at timestamptz
+);
+
+-- How long each teacher keeps what is his; NULL: for ever.
+CREATE TABLE retention_settings
+(
+	teacher_id uuid PRIMARY KEY REFERENCES teachers,
+	inactive_student_days int,
+	session_content_days int,
+	contact_log_days int
+);
+
+CREATE TABLE students
+(
+	id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+	teacher_id uuid NOT NULL REFERENCES teachers,
+	name text,
+	email text,
+	phone text,
+	last_activity_at timestamptz,
+	anonymized_at timestamptz
+);
+
+CREATE TABLE audit_logs
+(
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	retention_tier text,
+	actor_type text,
+	action text
+);
+CREATE INDEX audit_logs_created_at_idx ON audit_logs (created_at);
+
+CREATE TABLE webhook_events
+(
+	event_id text PRIMARY KEY,
+	received_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE erasure_requests
+(
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	teacher_id uuid NOT NULL REFERENCES teachers,
+	student_id uuid REFERENCES students,
+	status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'processing', 'completed', 'rejected')),
+	requested_at timestamptz NOT NULL DEFAULT now(),
+	due_at timestamptz NOT NULL DEFAULT now() + interval '30 days'
 );

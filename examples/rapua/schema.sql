@@ -1,4 +1,5 @@
--- Rapua, a game platform: uploads, and the blocks that show them.
+-- Rapua, a game platform: uploads, and the blocks that show them; purchases of
+-- credits, one row from the moment somebody begins to pay.
 
 CREATE SCHEMA rapua;
 SET search_path = rapua, public;
@@ -33,3 +34,18 @@ RETURNS SETOF text LANGUAGE sql STABLE AS $$
 	SELECT d.path FROM rapua.disk_files d LEFT JOIN ref r USING (path)
 	WHERE r.path IS NULL AND d.mtime < now() - min_age ORDER BY 1
 $$;
+
+CREATE TABLE credit_purchases
+(
+	id varchar(36) PRIMARY KEY,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	updated_at timestamptz NOT NULL DEFAULT now(),
+	user_id varchar(36) NOT NULL,
+	credits int NOT NULL,
+	amount_paid int NOT NULL,
+	stripe_payment_id varchar(255),
+	stripe_session_id varchar(255) UNIQUE NOT NULL,
+	stripe_customer_id varchar(255),
+	receipt_url varchar(500),
+	status varchar(20) NOT NULL DEFAULT 'pending'
+);
