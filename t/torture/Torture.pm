@@ -467,7 +467,11 @@ my @tampering = (
 	[ '6 run_after', 'a child of a failure', "UPDATE job_execution SET parent_id = (SELECT max(id) FROM job_execution WHERE status <> 'succeeded') WHERE id = (SELECT max(id) FROM job_execution WHERE reason = 'after')" ],
 	[ '6 on_failure is told', 'a failure not told', "DELETE FROM job_execution WHERE id = (SELECT max(id) FROM job_execution WHERE reason = 'failure')" ],
 	[ '7 a committed', 'a trigger lost', 'DELETE FROM job_execution WHERE id = (SELECT max(execution_id) FROM torture.triggers WHERE committed)' ],
-	[ '7 a trigger rolled', 'a trigger too many', "UPDATE job_execution SET args = jsonb_build_object('token', (SELECT min(token) FROM torture.triggers WHERE NOT committed)) WHERE id = (SELECT max(execution_id) FROM torture.triggers WHERE committed)" ]);
+	[ '7 a trigger rolled', 'a trigger too many', "UPDATE job_execution SET args = jsonb_build_object('token', (SELECT min(token) FROM torture.triggers WHERE NOT committed)) WHERE id = (SELECT max(execution_id) FROM torture.triggers WHERE committed)" ],
+	[ '8 what is recorded', 'a row gone and not recorded', "UPDATE torture.fed SET expired = expired + 1 WHERE ctid = (SELECT min(ctid) FROM torture.fed)" ],
+	[ '8 what is recorded', 'a row recorded and not gone', "UPDATE job_execution SET records_processed = records_processed + 1 WHERE id = (SELECT max(id) FROM job_execution WHERE job_name = 'purge_5' AND records_processed > 0)" ],
+	[ '8 what has not expired', 'a live row gone', "DELETE FROM torture.rows_1 WHERE id = (SELECT id FROM torture.rows_1 WHERE at > now() - interval '1 day' LIMIT 1)" ],
+	[ '8 what is archived', 'an archived row lost', "DELETE FROM torture.archive_4 WHERE ctid = (SELECT min(ctid) FROM torture.archive_4)" ]);
 
 sub check_checker
 {

@@ -26,6 +26,25 @@ CREATE OR REPLACE VIEW torture.followers AS
 	SELECT -id, job_name, reason, attempt, conflicts, retry_of, parent_id
 	FROM job_queue WHERE reason IN ('retry', 'after', 'failure');
 
+-- What became of the rows of retention jobs: fed, still there, recorded.
+CREATE OR REPLACE FUNCTION torture.there(relation text, expired boolean) RETURNS bigint
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	n bigint;
+BEGIN
+	EXECUTE format('SELECT count(*) FROM torture.%I WHERE (at < %L) = %L',
+		relation, now() - interval '1 day', expired)
+		|| CASE WHEN expired AND relation = 'rows_3' THEN ' AND NOT done' ELSE '' END INTO n;
+	RETURN n;
+END $$;
+
+CREATE OR REPLACE VIEW torture.purged AS
+	SELECT j.name, f.relation, f.expired - torture.there(f.relation, true) AS gone,
+		(SELECT coalesce(sum(records_processed), 0) FROM job_execution e WHERE e.job_name = j.name) AS recorded,
+		f.kept - torture.there(f.relation, false) AS missed
+	FROM torture.jobs j JOIN (SELECT relation, sum(expired) AS expired, sum(kept) AS kept
+							  FROM torture.fed GROUP BY 1) f USING (relation);
+
 -- The most intervals [starts, ends) that hold at one instant.
 CREATE OR REPLACE FUNCTION torture.peak(starts timestamptz[], ends timestamptz[]) RETURNS bigint
 LANGUAGE sql STABLE AS $$
@@ -178,14 +197,35 @@ LANGUAGE sql STABLE AS $$
 	SELECT '7 a trigger rolled back leaves nothing', format('token %s: execution %s', t.token, e.id)
 	FROM torture.triggers t JOIN job_execution e ON e.args->>'token' = t.token
 	WHERE NOT t.committed
+
+	-- 8: retention
+	UNION ALL
+	SELECT '8 what is recorded is what is gone', format('%s: %s recorded, %s gone', name, recorded, gone)
+	FROM torture.purged WHERE recorded <> gone
+	UNION ALL
+	SELECT '8 what has not expired is there', format('%s: %s rows missing', name, missed)
+	FROM torture.purged WHERE missed <> 0
+	UNION ALL
+	SELECT '8 what is archived is what is gone', format('%s archived, %s gone', n, gone)
+	FROM torture.purged, (SELECT count(*) AS n FROM torture.archive_4) a
+	WHERE relation = 'rows_4' AND n <> gone
+	UNION ALL
+	SELECT '8 nothing is done that has not expired', format('%s rows', count(*))
+	FROM torture.rows_3 WHERE done AND at > now() - interval '1 day' HAVING count(*) > 0
+	UNION ALL
+	SELECT '8 each retention job had something to do', format('%s has handled nothing', name)
+	FROM torture.purged WHERE gone = 0
 $$;
 
 -- What was looked at, in one line.
 CREATE OR REPLACE VIEW torture.summary AS
-	SELECT format('%s executions (%s), %s occurrences skipped, %s marks, %s triggers committed, %s rolled back',
+	SELECT format('%s executions (%s), %s occurrences skipped, %s marks, %s triggers committed, %s rolled back; purged %s',
 		sum(n), string_agg(n || ' ' || status, ', ' ORDER BY n DESC),
 		(SELECT sum(skipped) FROM job_execution),
 		(SELECT count(*) FROM torture.marks),
 		(SELECT count(*) FROM torture.triggers WHERE committed),
-		(SELECT count(*) FROM torture.triggers WHERE NOT committed))
+		(SELECT count(*) FROM torture.triggers WHERE NOT committed),
+		(SELECT string_agg(format('%s: %s (%s of %s runs cut off)', name, gone,
+				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status NOT IN ('succeeded', 'skipped') AND records_processed > 0),
+				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status <> 'skipped')), ', ' ORDER BY name) FROM torture.purged))
 	FROM (SELECT status, count(*) AS n FROM job_execution GROUP BY 1) s;

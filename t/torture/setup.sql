@@ -18,6 +18,7 @@ CREATE TABLE torture.jobs
 	owner text NOT NULL,
 	options jsonb NOT NULL DEFAULT '{}',
 	marks boolean NOT NULL DEFAULT true,
+	relation text,
 	first timestamptz,
 	stop timestamptz
 );
@@ -71,6 +72,84 @@ BEGIN
 	INSERT INTO torture.marks VALUES (job_execution_id(), job_name, job_scheduled_for());
 	PERFORM job_report(1);
 END $$;
+
+-- What retention jobs work on: rows that have expired long ago, and rows that
+-- are kept.  Feeders put both in, and note how many in the same transaction.
+-- Batches of small ones take their time.
+CREATE TABLE torture.fed (relation text, expired bigint, kept bigint);
+CREATE SEQUENCE torture.part;
+CREATE TABLE torture.rows_1 (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, at timestamptz, done boolean DEFAULT false);
+CREATE TABLE torture.rows_2 (LIKE torture.rows_1 INCLUDING ALL);
+CREATE TABLE torture.rows_2_child (row_id bigint REFERENCES torture.rows_2 ON DELETE CASCADE);
+CREATE TABLE torture.rows_3 (LIKE torture.rows_1 INCLUDING ALL);
+CREATE TABLE torture.rows_4 (LIKE torture.rows_1 INCLUDING ALL);
+CREATE TABLE torture.archive_4 (LIKE torture.rows_1);
+CREATE TABLE torture.parts_1 (at timestamptz) PARTITION BY RANGE (at);
+CREATE TABLE torture.parts_1_now PARTITION OF torture.parts_1 FOR VALUES FROM ('2020-01-01') TO (MAXVALUE);
+CREATE TABLE torture.parts_2 (at timestamptz) PARTITION BY RANGE (at);
+CREATE TABLE torture.parts_2_default PARTITION OF torture.parts_2 DEFAULT;
+CREATE INDEX ON torture.rows_1 (at);
+CREATE INDEX ON torture.rows_2_child (row_id);
+
+CREATE FUNCTION torture.slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_catalog.pg_sleep(0.01);
+	RETURN NULL;
+END $$;
+CREATE TRIGGER slow AFTER DELETE ON torture.rows_1 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
+CREATE TRIGGER slow AFTER DELETE ON torture.rows_2 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
+CREATE TRIGGER slow AFTER UPDATE ON torture.rows_3 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
+
+CREATE FUNCTION torture.feed(relation text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint;
+	day timestamptz;
+BEGIN
+	IF relation LIKE 'parts%' THEN
+		n := nextval('torture.part');
+		day := timestamptz '1990-01-01' + n * interval '1 day';
+		EXECUTE format('CREATE TABLE torture.%I PARTITION OF torture.%I FOR VALUES FROM (%L) TO (%L)',
+			relation || '_' || n, relation, day, day + interval '1 day');
+		EXECUTE format('INSERT INTO torture.%I SELECT %L::timestamptz + i * interval ''1 second'' FROM generate_series(1, 500) i', relation, day);
+		EXECUTE format('INSERT INTO torture.%I SELECT now() FROM generate_series(1, 5)', relation);
+	ELSE
+		EXECUTE format('INSERT INTO torture.%I (at) SELECT CASE WHEN i % 101 = 0 THEN now() ELSE now() - interval ''1 year'' + i * interval ''1 second'' END FROM generate_series(1, 505) i', relation);
+		IF relation = 'rows_2' THEN
+			INSERT INTO torture.rows_2_child SELECT id FROM torture.rows_2 ORDER BY id DESC LIMIT 505;
+		END IF;
+	END IF;
+	INSERT INTO torture.fed VALUES (relation, 500, 5);
+END $$;
+
+DO $$
+DECLARE
+	it regclass;
+BEGIN
+	GRANT CREATE ON SCHEMA torture TO alice;
+	FOR it IN SELECT oid FROM pg_class WHERE relnamespace = 'torture'::regnamespace
+		AND relkind IN ('r', 'p') AND relname ~ '^(rows|parts|archive)_|^fed$' LOOP
+		EXECUTE format('ALTER TABLE %s OWNER TO alice', it);
+	END LOOP;
+	GRANT USAGE ON SEQUENCE torture.part TO alice;
+END $$;
+
+INSERT INTO torture.jobs (name, schedule, period, command, owner)
+SELECT 'feed_' || relation, schedule, period, format('; SELECT torture.feed(%L)', relation), 'alice'
+FROM (VALUES
+	('rows_1', '* * * * * *', interval '1 second'),
+	('rows_2', '*/2 * * * * *', interval '2 seconds'),
+	('rows_3', '*/2 * * * * *', interval '2 seconds'),
+	('rows_4', '*/2 * * * * *', interval '2 seconds'),
+	('parts_1', '*/3 * * * * *', interval '3 seconds'),
+	('parts_2', '*/3 * * * * *', interval '3 seconds')) v (relation, schedule, period);
+
+INSERT INTO torture.jobs (name, schedule, period, command, owner, marks, relation, options) VALUES
+	('purge_1', '*/2 * * * * *', '2 s', '', 'alice', false, 'rows_1', '{"batch_rows": 40}'),
+	('purge_2', '*/3 * * * * *', '3 s', '', 'alice', false, 'rows_2', '{"batch_rows": 40, "parallel": 2, "max_attempts": 2, "retry_delay": "10 ms"}'),
+	('purge_3', '*/3 * * * * *', '3 s', '', 'alice', false, 'rows_3', '{"batch_rows": 40, "action": "update", "set": "done = true", "stop_after": "500 ms"}'),
+	('purge_4', '*/3 * * * * *', '3 s', '', 'alice', false, 'rows_4', '{"action": "archive", "archive_to": "torture.archive_4", "max_rows_per_second": 1000, "rows_per_run": 900}'),
+	('purge_5', '*/5 * * * * *', '5 s', '', 'alice', false, 'parts_1', '{"partitions": "drop", "parallel": 2}'),
+	('purge_6', '*/5 * * * * *', '5 s', '', 'alice', false, 'parts_2', '{"partitions": "detach", "drop_after": "3 seconds"}');
 
 INSERT INTO torture.jobs (name, schedule, period, command, owner, options)
 SELECT 'plain_' || i, s.schedule, s.period, '', o.owner,
@@ -128,9 +207,12 @@ UPDATE torture.jobs SET command = CASE command
 WHERE marks;
 
 SET client_min_messages = error;
+UPDATE torture.jobs SET first = job_schedule_retention(name, schedule, 'torture.' || relation, 'at', '1 day',
+	owner => owner, keep_runs => 10000000, options => options)
+WHERE relation IS NOT NULL;
 UPDATE torture.jobs SET first = job_schedule(name, schedule, command,
 	owner => owner, keep_runs => 10000000, options => options)
-WHERE (options->>'run_after') IS NULL AND (options->>'on_failure') IS NULL;
+WHERE relation IS NULL AND (options->>'run_after') IS NULL AND (options->>'on_failure') IS NULL;
 UPDATE torture.jobs SET first = job_schedule(name, schedule, command,
 	owner => owner, keep_runs => 10000000, options => options)
 WHERE name = 'child_1' OR (options->>'on_failure') IS NOT NULL;
