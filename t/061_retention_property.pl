@@ -312,9 +312,11 @@ sub define
 	push @arguments, "partitions => '$case->{partitions}'", "time_zone => '$case->{zone}'";
 	push @arguments, 'vacuum => true' if $case->{vacuum};
 	value('SET client_min_messages = error; SELECT job_schedule_retention(' . join(', ', @arguments) . ')');
-	value(q(SELECT job_hold_place('prop.) . ($case->{hold} eq 'children' ? 'child' : 't') . q(', )
-		  . { some => q('r.grp = 3'), all => 'NULL', children => q('r.id % 5 = 0') }->{ $case->{hold} } . q(, 'a lawsuit')))
-	  if $case->{hold} ne 'none';
+	my ($relation, $predicate) = @{ {
+		some => [ 't', q('r.grp = 3') ],
+		all => [ 't', 'NULL' ],
+		children => [ 'child', q('r.id % 5 = 0') ] }->{ $case->{hold} } // [] };
+	value("SELECT job_hold_place('prop.$relation', $predicate, 'a lawsuit')") if $relation;
 	return;
 }
 
