@@ -298,6 +298,7 @@ sub make_partitions
 	my ($default) = @_;
 	value($node, q{
 		SET client_min_messages = error;
+		DROP TABLE IF EXISTS record_old;
 		DROP TABLE IF EXISTS record CASCADE;
 		CREATE TABLE record (id int, at timestamptz) PARTITION BY RANGE (at);
 		CREATE TABLE record_old PARTITION OF record FOR VALUES FROM (MINVALUE) TO ('2020-01-01');
