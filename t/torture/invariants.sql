@@ -39,11 +39,12 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE VIEW torture.purged AS
-	SELECT j.name, f.relation, f.expired - torture.there(f.relation, true) AS gone,
+	SELECT j.name, relation, f.expired - torture.there(relation, true) AS gone,
 		(SELECT coalesce(sum(records_processed), 0) FROM job_execution e WHERE e.job_name = j.name) AS recorded,
-		f.kept - torture.there(f.relation, false) AS missed
-	FROM torture.jobs j JOIN (SELECT relation, sum(expired) AS expired, sum(kept) AS kept
-							  FROM torture.fed GROUP BY 1) f USING (relation);
+		f.kept - torture.there(relation, false) AS missed
+	FROM torture.jobs j LEFT JOIN (SELECT relation, sum(expired) AS expired, sum(kept) AS kept
+							  FROM torture.fed GROUP BY 1) f USING (relation)
+	WHERE j.relation IS NOT NULL;
 
 -- The most intervals [starts, ends) that hold at one instant.
 CREATE OR REPLACE FUNCTION torture.peak(starts timestamptz[], ends timestamptz[]) RETURNS bigint
@@ -214,7 +215,7 @@ LANGUAGE sql STABLE AS $$
 	FROM torture.rows_3 WHERE done AND at > now() - interval '1 day' HAVING count(*) > 0
 	UNION ALL
 	SELECT '8 each retention job had something to do', format('%s has handled nothing', name)
-	FROM torture.purged WHERE gone = 0
+	FROM torture.purged WHERE coalesce(gone, 0) = 0
 $$;
 
 -- What was looked at, in one line.

@@ -113,7 +113,7 @@ BEGIN
 		EXECUTE format('INSERT INTO torture.%I SELECT %L::timestamptz + i * interval ''1 second'' FROM generate_series(1, 500) i', relation, day);
 		EXECUTE format('INSERT INTO torture.%I SELECT now() FROM generate_series(1, 5)', relation);
 	ELSE
-		EXECUTE format('INSERT INTO torture.%I (at) SELECT CASE WHEN i % 101 = 0 THEN now() ELSE now() - interval ''1 year'' + i * interval ''1 second'' END FROM generate_series(1, 505) i', relation);
+		EXECUTE format('INSERT INTO torture.%I (at) SELECT CASE WHEN i %% 101 = 0 THEN now() ELSE now() - interval ''1 year'' + i * interval ''1 second'' END FROM generate_series(1, 505) i', relation);
 		IF relation = 'rows_2' THEN
 			INSERT INTO torture.rows_2_child SELECT id FROM torture.rows_2 ORDER BY id DESC LIMIT 505;
 		END IF;
