@@ -146,8 +146,14 @@ sub is_resumed
 	{
 		is(run_job($node, 'purge')->{status}, 'succeeded', "$name: the next run goes on");
 	}
+	is(value($node, q{SELECT (result->>'as_of')::timestamptz FROM job_execution
+		WHERE job_name = 'purge' ORDER BY id DESC LIMIT 1}), $as_of,
+		"$name: ages count from the same instant as before");
 	all_gone($id, $name);
 	is(run_job($node, 'purge')->{records_processed}, 0, "$name: nothing is left");
+	isnt(value($node, q{SELECT (result->>'as_of')::timestamptz FROM job_execution
+		WHERE job_name = 'purge' ORDER BY id DESC LIMIT 1}), $as_of,
+		"$name: and from a new one when all was done");
 	ledger_is_true($node, $name);
 	return;
 }
@@ -242,7 +248,7 @@ subtest 'a time budget' => sub {
 			PERFORM pg_sleep(0.001);	-- a job that takes long
 			RETURN OLD; END $$;
 		CREATE TRIGGER slow BEFORE DELETE ON record FOR EACH ROW EXECUTE FUNCTION slow()});
-	my ($runs, @rows) = (0);
+	my @rows;
 	do { push @rows, run_job($node, 'purge') } while ($rows[-1]{records_processed} > 0 && @rows < 100);
 	cmp_ok(scalar @rows, '>', 3, 'a run stops when its time is over');
 	is(join(' ', sort { $a cmp $b } keys %{ { map { $_->{status} => 1 } @rows } }), 'succeeded', 'each is a success');

@@ -76,7 +76,7 @@ def ratios(report, figures, what, targets):
     for side, least in targets.items():
         ratio = figures.ratio(side)
         report.judge(f"{what}: {SIDES[side]} at least {least} of one DELETE",
-                     f"{ratio:.2f}", ratio >= least)
+                     f"{ratio:.3f}", ratio >= least)
 
 
 def in_turns(plan, rounds, table, ways):
@@ -147,7 +147,7 @@ def few(plan, report):
         report.rows.append(figures.row(f"{what}: ms",
                                        f"<= {most:g} of one DELETE", times))
         report.judge(f"(c) {how} an index: at most {most:g} times one DELETE",
-                     f"{ratio:.2f}", ratio <= most)
+                     f"{ratio:.3f}", ratio <= most)
         watched(plan, table, Job(f"(c) {how} an index"))
 
 

@@ -93,7 +93,7 @@ CREATE INDEX ON torture.rows_2_child (row_id);
 
 CREATE FUNCTION torture.slow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM pg_catalog.pg_sleep(0.01);
+	PERFORM pg_catalog.pg_sleep(0.04);
 	RETURN NULL;
 END $$;
 CREATE TRIGGER slow AFTER DELETE ON torture.rows_1 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
