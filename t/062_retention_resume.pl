@@ -148,7 +148,7 @@ sub is_resumed
 	}
 	is(value($node, q{SELECT (result->>'as_of')::timestamptz FROM job_execution
 		WHERE job_name = 'purge' ORDER BY id DESC LIMIT 1}), $as_of,
-		"$name: ages count from the same instant as before");
+		"$name: ages count from the same instant as before") if $by_itself;
 	all_gone($id, $name);
 	is(run_job($node, 'purge')->{records_processed}, 0, "$name: nothing is left");
 	isnt(value($node, q{SELECT (result->>'as_of')::timestamptz FROM job_execution
