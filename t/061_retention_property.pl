@@ -110,6 +110,16 @@ sub invent
 	$case{writers} = $case{which} eq 'keep_last' ? 0 : one_of(0, 1, 2);
 	$case{vacuum} = chance(0.2);
 
+	# partitions that can go as a whole are not left to chance
+	if (chance(0.25))
+	{
+		@case{qw(partitioned partitions which action filter hold)} =
+		  ('range', one_of('detach', 'drop'), 'keep', 'delete', '', 'none');
+		@case{qw(nulls children)} = (0, 0);
+		$case{below} = chance(0.4);
+		$case{rows_per_run} = 'NULL' if chance(0.7);
+	}
+
 	# of equal times keep_last may keep either
 	$case{time} = 'timestamptz' if $case{which} eq 'keep_last' && $case{time} eq 'date';
 	# a job of one row in a batch takes its time
@@ -435,7 +445,9 @@ while ($done < $options{cases} && time < $until)
 {
 	run_case($options{seed} + $done++);
 }
-diag("$done cases");
+diag("$done cases: " . value(q(
+	SELECT string_agg(n || ' ' || k, ', ' ORDER BY n DESC) FROM (
+		SELECT k, count(*) AS n FROM job_execution, jsonb_object_keys(result #> '{rules,main}') k GROUP BY 1) s)));
 cmp_ok($done, '>', 0, 'cases were made');
 
 quiet_log($node, 'no process of pg_janitor has died or got stuck');
