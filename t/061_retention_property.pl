@@ -120,6 +120,18 @@ sub invent
 		$case{rows_per_run} = 'NULL' if chance(0.7);
 	}
 
+	# nor are walks by an index, and slices for several workers
+	$case{analyzed} = chance(0.7);
+	if (chance(0.35))
+	{
+		@case{qw(rows fat analyzed index)} = (5000, 1500, 1, one_of('(at)', '(at)', '(at DESC)'));
+		$case{expired} = one_of(0.01, 0.05, 0.05, 0.4, 0.9);
+		$case{partitioned} = 'no' if chance(0.6);
+		$case{children} = 0 if $case{partitioned} ne 'no';
+		$case{batch_rows} = one_of('NULL', 100, 1000);
+		$case{hold} = 'some' if $case{hold} eq 'children' && !$case{children};
+	}
+
 	# of equal times keep_last may keep either
 	$case{time} = 'timestamptz' if $case{which} eq 'keep_last' && $case{time} eq 'date';
 	# a job of one row in a batch takes its time
@@ -248,7 +260,7 @@ sub make_table
 		UPDATE truth SET goes = coalesce(($old_flag) AND NOT ($held), false) FROM one;
 		ALTER TABLE truth ADD PRIMARY KEY (id);
 	);
-	$sql .= 'VACUUM ANALYZE t;' if chance(0.7);
+	$sql .= 'VACUUM ANALYZE t;' if $case->{analyzed};
 	$sql .= writer_sql($case);
 	value($sql);
 	return;
