@@ -959,6 +959,12 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 REVOKE ALL ON FUNCTION job_progress_rows FROM PUBLIC;
 COMMENT ON FUNCTION job_progress_rows IS 'How far the runs in progress of roles that the caller is a member of have come: what job_progress is built on.';
 
+CREATE FUNCTION job_erasure_warning(job_name text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_erasure_warning FROM PUBLIC;
+COMMENT ON FUNCTION job_erasure_warning IS 'For job_status: what the rules of a job that erases people leave, and what to type. NULL: nothing, or it is no such job.';
+
 CREATE FUNCTION job_heavy_room()
 RETURNS int
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -1126,6 +1132,7 @@ CREATE VIEW job_status WITH (security_barrier) AS
 			   WHEN 'failing' THEN format('%s in a row%s; SELECT * FROM job_logs(%L);',
 										  j.consecutive_failures, ': ' || j.last_message, j.name)
 			   WHEN 'never_run' THEN format('SELECT job_trigger(%L); runs it now', j.name)
+			   WHEN 'ok' THEN CASE WHEN j.kind = 'items' THEN job_erasure_warning(j.name) END
 		   END AS health_detail,
 		   j.schedule, j.time_zone, j.next_run, j.last_status, j.last_started,
 		   j.last_duration, j.last_rows, j.last_success, j.running, j.waiting,
@@ -1514,6 +1521,33 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION job_mask_forget_key FROM PUBLIC;
 COMMENT ON FUNCTION job_mask_forget_key IS 'Destroys the secret of a key for good: its pseudonyms can be neither made nor recognized any more, by nobody. Waits for transactions that use keys. Copies of the secret in WAL, on standbys and in backups last as long as these.';
 
+/* --- what no rule erases --- */
+
+CREATE FUNCTION job_erasure_gaps(relation text,
+								 job_name text DEFAULT NULL,
+								 include_covered boolean DEFAULT false)
+RETURNS TABLE (relation text,
+			   columns text[],
+			   path text,
+			   reason text,
+			   covered_by text,
+			   proposed_rule text)
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_erasure_gaps FROM PUBLIC;
+COMMENT ON FUNCTION job_erasure_gaps IS 'What the rules of a job (by default, of all items jobs) leave of the people in a table: rows that belong to them, found by foreign keys and by names, and columns that look personal, each with a proposed rule. Reads catalogs, not rows. include_covered: also what is covered. SECURITY LABEL FOR pg_janitor ON COLUMN or TABLE, personal or not personal, corrects it.';
+
+CREATE FUNCTION job_propose_erasure(relation text, job_name text DEFAULT NULL)
+RETURNS SETOF text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_propose_erasure FROM PUBLIC;
+COMMENT ON FUNCTION job_propose_erasure IS 'A first draft of a job that erases the people in a table, with its rules, as lines of SQL to be reviewed. It is defined by nobody but who runs them.';
+
+CREATE FUNCTION job_erasure_watch()
+RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_erasure_watch FROM PUBLIC;
+COMMENT ON FUNCTION job_erasure_watch IS 'For an event trigger ON ddl_command_end: warns when a command leaves a table with personal data that no rule of a job that erases people covers.';
+
 /* --- rights --- */
 
 CREATE FUNCTION job_grant(role text, capability text DEFAULT 'define', job_name text DEFAULT NULL)
@@ -1536,6 +1570,7 @@ COMMENT ON FUNCTION job_revoke IS 'Takes back what job_grant() gave with that ca
  * src/mask_key.c), the others know nothing.
  */
 GRANT EXECUTE ON FUNCTION job_running(), job_progress_rows(), job_heavy_room(), job_owner_problem(text, oid), job_circuit_state(text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_erasure_warning(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_scheduled_for(), job_now(), job_report(bigint, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_mask_hash, job_mask_name, job_mask_email TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_mask_partial, job_mask_phone, job_mask_text, job_mask_ip, job_mask_number, job_mask_json TO PUBLIC;

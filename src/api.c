@@ -6,7 +6,7 @@
  * The functions themselves: api_define.c makes and changes jobs, api_rule.c
  * their rules, api_pause.c stops and resumes them, api_run.c runs them, api_cancel.c cancels runs,
  * api_wait.c waits for runs, api_inspect.c looks at them, api_report.c is for
- * the inside of a run, api_hold.c places legal holds, api_grant.c hands out
+ * the inside of a run, api_coverage.c looks for what no rule erases, api_hold.c places legal holds, api_grant.c hands out
  * rights.
  *
  * They run in the caller's backend and transaction, as the caller, and touch

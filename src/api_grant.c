@@ -65,6 +65,8 @@ static const struct
 	{"job_schedule_items", DEFINE},
 	{"job_set_rule", DEFINE},
 	{"job_drop_rule", DEFINE},
+	{"job_erasure_gaps", OBSERVE | OPERATE | DEFINE},
+	{"job_propose_erasure", DEFINE},
 	{"job_alter", DEFINE},
 	{"job_enable", DEFINE},
 	{"job_disable", DEFINE},

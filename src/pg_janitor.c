@@ -24,6 +24,7 @@
 #include "tcop/utility.h"
 
 #include "bgworker.h"
+#include "coverage.h"
 #include "ledger.h"
 #include "settings.h"
 #include "shmem.h"
@@ -199,6 +200,7 @@ void
 _PG_init(void)
 {
 	janitor_define_settings();
+	janitor_coverage_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
