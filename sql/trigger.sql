@@ -100,7 +100,8 @@ SELECT job_cancel('12345');
 SELECT job_cancel(NULL::bigint);
 SELECT job_cancel(NULL::text);
 
--- once more
+-- once more; paused, so that it is there to be looked at
+SELECT job_pause('purge');
 SELECT job_retry(1) > 1 AS retried;
 SELECT reason, attempt, retry_of, args FROM job_queue WHERE retry_of = 1;
 SELECT job_retry(12345);
