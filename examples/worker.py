@@ -62,6 +62,16 @@ def call(url, data=None, timeout=5):
         raise Failed(str(error))
 
 
+def connect(dsn):
+    return psycopg.connect(dsn, autocommit=True, client_encoding="utf8")
+
+
+def read(query, *values):
+    """For handlers that need more than their arguments."""
+    with connect(os.environ["DSN"]) as db:
+        return db.execute(query, values).fetchall()
+
+
 def finish(db, run, **word):
     """The end of a run; `named => value` of what is given."""
     names = "".join(f", {name} => %({name})s" for name in word)
@@ -109,7 +119,7 @@ def main():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    with psycopg.connect(options.dsn, autocommit=True) as db:
+    with connect(options.dsn) as db:
         db.execute("LISTEN pg_janitor")
         while True:
             found = 0

@@ -3,8 +3,7 @@
 import hashlib
 import os
 
-import psycopg
-from worker import Failed, Permanent, Snooze, call
+from worker import Failed, Permanent, Snooze, call, read
 
 KEY = os.environ.get("HEIMDALL_KEY", "example").encode()
 
@@ -23,15 +22,11 @@ def decrypt(data):
     return cipher(bytes(data[16:]), bytes(data[:16])).decode()
 
 
-def read(query, *values):
-    with psycopg.connect(os.environ["DSN"], autocommit=True) as db:
-        return db.execute(query, values).fetchone()
-
-
 def refresh_token(args):
     found = read('SELECT api, refresh_token FROM heimdall."Integration" WHERE id = %s', args["id"])
-    if found is None:
+    if not found:
         return lambda db: 0     # it was removed meanwhile
+    (api, token), = found
 
     def audit(db, action):
         # no user and no address: nobody did this
@@ -44,8 +39,8 @@ def refresh_token(args):
         audit(db, "integration_token_error")
 
     try:
-        new = call(found[0] + "/token", {"grant_type": "refresh_token",
-                                         "refresh_token": decrypt(found[1])}, timeout=0.5)
+        new = call(api + "/token", {"grant_type": "refresh_token",
+                                  "refresh_token": decrypt(token)}, timeout=0.5)
     except Snooze:
         raise
     except Permanent as error:
@@ -64,9 +59,9 @@ def refresh_token(args):
 
 def channel_stats(args):
     found = read('SELECT api FROM heimdall."Integration" WHERE id = %s', args["id"])
-    if found is None:
+    if not found:
         return lambda db: 0
-    stats = call(found[0] + "/stats", timeout=0.5)
+    stats = call(found[0][0] + "/stats", timeout=0.5)
     if "followers" not in stats:
         raise Failed("no counts in the answer")
     return lambda db: db.execute(

@@ -2,15 +2,9 @@
 
 import os
 
-import psycopg
-from worker import Failed, Permanent, Snooze, call
+from worker import Failed, Permanent, Snooze, call, read
 
 GOOGLE = os.environ["GOOGLE"]   # where it answers
-
-
-def read(query, *values):
-    with psycopg.connect(os.environ["DSN"], autocommit=True) as db:
-        return db.execute(query, values).fetchall()
 
 
 def calendar_sync(args):
