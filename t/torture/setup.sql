@@ -93,7 +93,7 @@ CREATE INDEX ON torture.rows_2_child (row_id);
 
 CREATE FUNCTION torture.slow() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-	PERFORM pg_catalog.pg_sleep(0.04);
+	PERFORM pg_catalog.pg_sleep(0.1);
 	RETURN NULL;
 END $$;
 CREATE TRIGGER slow AFTER DELETE ON torture.rows_1 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
@@ -136,7 +136,7 @@ END $$;
 INSERT INTO torture.jobs (name, schedule, period, command, owner)
 SELECT 'feed_' || relation, schedule, period, format('; SELECT torture.feed(%L)', relation), 'alice'
 FROM (VALUES
-	('rows_1', '* * * * * *', interval '1 second'),
+	('rows_1', '*/2 * * * * *', interval '2 seconds'),
 	('rows_2', '*/2 * * * * *', interval '2 seconds'),
 	('rows_3', '*/2 * * * * *', interval '2 seconds'),
 	('rows_4', '*/2 * * * * *', interval '2 seconds'),
@@ -206,7 +206,9 @@ UPDATE torture.jobs SET command = CASE command
 	ELSE format('INSERT INTO torture.marks VALUES (job_execution_id(), %L, job_scheduled_for())', name) || command END
 WHERE marks;
 
+-- In one transaction: no run begins before it is known which is the first.
 SET client_min_messages = error;
+BEGIN;
 UPDATE torture.jobs SET first = job_schedule_retention(name, schedule, 'torture.' || relation, 'at', '1 day',
 	owner => owner, keep_runs => 10000000, options => options)
 WHERE relation IS NOT NULL;
@@ -222,3 +224,4 @@ WHERE (options->>'run_after') IS NOT NULL AND name <> 'child_1';
 
 -- job_schedule() returns when it runs, jitter included.
 UPDATE torture.jobs SET first = scheduled_for FROM job_queue WHERE job_name = name AND key = '@schedule';
+COMMIT;
