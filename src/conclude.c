@@ -368,18 +368,25 @@ pause_after_crashes(const JanitorJob *job)
 
 /* --- the end --- */
 
-/* Of what was committed bit by bit, the tables tell. */
+/*
+ * Of what was committed bit by bit, the tables tell.  Items need no progress
+ * to go on from.
+ */
 static void
 count_batches(const JanitorExecution *execution, const JanitorJob *job,
 			  JanitorOutcome *outcome)
 {
-	if (outcome->records >= 0 ||
-		(job != NULL && !janitor_job_is_heavy(job)))
+	if (job != NULL && !janitor_job_is_heavy(job))
 		return;
-	outcome->records = janitor_cursor_handled(execution->job_name,
-											  execution->id);
-	outcome->failed_records =
-		janitor_item_failures_of(execution->job_name, execution->id);
+	if (outcome->records < 0)
+	{
+		outcome->records = janitor_cursor_handled(execution->job_name,
+												  execution->id);
+		outcome->failed_records =
+			janitor_item_failures_of(execution->job_name, execution->id);
+	}
+	if (job != NULL && job->kind == JANITOR_KIND_ITEMS)
+		janitor_cursor_forget(execution->job_name, execution->id);
 }
 
 bool

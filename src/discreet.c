@@ -181,7 +181,7 @@ janitor_session_discreet(void)
 {
 	if (janitor_store_error_detail)
 		return;
-	silence("log_min_messages", "error");
+	silence("log_min_messages", "fatal");	/* LOG, too, is below that */
 	silence("log_min_error_statement", "panic");
 	silence("log_error_verbosity", "terse");
 	silence("log_statement", "none");
@@ -195,4 +195,10 @@ janitor_session_discreet(void)
 	silence("debug_print_plan", "off");
 	if (GetConfigOption("auto_explain.log_min_duration", true, false) != NULL)
 		silence("auto_explain.log_min_duration", "-1");
+}
+
+void
+janitor_session_heard(void)
+{
+	silence("log_min_messages", NULL);
 }

@@ -29,4 +29,7 @@ pg_noreturn extern void janitor_rethrow_discreetly(const JanitorError *error);
  */
 extern void janitor_session_discreet(void);
 
+/* When nothing but ours is run any more: our own messages may be heard. */
+extern void janitor_session_heard(void);
+
 #endif							/* JANITOR_DISCREET_H */

@@ -718,6 +718,9 @@ extern void janitor_cursor_scan(const char *job_name,
 											  void *arg),
 								void *arg);
 
+/* Removes those of one execution. */
+extern void janitor_cursor_forget(const char *job_name, int64 execution_id);
+
 /* Rows that an execution has handled so far; -1: it has no cursors. */
 extern int64 janitor_cursor_handled(const char *job_name,
 									int64 execution_id);

@@ -275,3 +275,32 @@ janitor_cursor_handled(const char *job_name, int64 execution_id)
 	janitor_cursor_scan(job_name, add_up, &sum);
 	return sum.handled;
 }
+
+typedef struct Collection
+{
+	int64		execution_id;
+	List	   *ids;			/* of int64 * */
+} Collection;
+
+static bool
+collect(JanitorCursor *cursor, void *arg)
+{
+	Collection *collection = arg;
+	int64	   *id = palloc(sizeof(int64));
+
+	*id = cursor->id;
+	if (cursor->execution_id == collection->execution_id)
+		collection->ids = lappend(collection->ids, id);
+	return true;
+}
+
+void
+janitor_cursor_forget(const char *job_name, int64 execution_id)
+{
+	Collection	collection = {execution_id, NIL};
+	ListCell   *cell;
+
+	janitor_cursor_scan(job_name, collect, &collection);
+	foreach(cell, collection.ids)
+		janitor_cursor_delete(*(int64 *) lfirst(cell));
+}

@@ -34,8 +34,9 @@
 
 struct JanitorQuery
 {
-	SPIPlanPtr	plan;
+	SPIPlanPtr	plan;			/* NULL: freed */
 	int			nargs;
+	MemoryContextCallback callback; /* of the context that it lives in */
 };
 
 static void
@@ -52,10 +53,21 @@ end_spi(void)
 		elog(ERROR, "SPI_finish failed");
 }
 
+/* A saved plan belongs to no context of ours. */
+static void
+free_plan(void *arg)
+{
+	JanitorQuery *query = arg;
+
+	if (query->plan != NULL)
+		SPI_freeplan(query->plan);
+	query->plan = NULL;
+}
+
 JanitorQuery *
 janitor_query_prepare(const char *sql, int nargs, const Oid *types)
 {
-	JanitorQuery *query = palloc(sizeof(JanitorQuery));
+	JanitorQuery *query = palloc0(sizeof(JanitorQuery));
 
 	/* some callers have an active snapshot, some have none */
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -67,16 +79,18 @@ janitor_query_prepare(const char *sql, int nargs, const Oid *types)
 	SPI_keepplan(query->plan);
 	end_spi();
 	PopActiveSnapshot();
+	query->callback.func = free_plan;
+	query->callback.arg = query;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext,
+									   &query->callback);
 	return query;
 }
 
 void
 janitor_query_free(JanitorQuery *query)
 {
-	if (query == NULL)
-		return;
-	SPI_freeplan(query->plan);
-	pfree(query);
+	if (query != NULL)
+		free_plan(query);
 }
 
 /* SPI's way to say which parameters are NULL. */

@@ -25,7 +25,7 @@ typedef struct JanitorQuery JanitorQuery;
 
 /*
  * Inside a transaction.  The handle lives in the current context, its plan
- * until janitor_query_free() or the end of the process.
+ * until janitor_query_free() or the end of that context.
  */
 extern JanitorQuery *janitor_query_prepare(const char *sql, int nargs,
 										   const Oid *types);

@@ -311,7 +311,6 @@ execute_items(Work *work)
 
 	janitor_begin();
 	outcome.completed_at = GetCurrentTimestamp();
-	janitor_items_tidy(&work->execution);
 	PopActiveSnapshot();
 	record(work, &outcome, true);
 }

@@ -188,9 +188,9 @@ claim(JanitorItemSlice *slice, JanitorCursor *cursor)
 	return claimed;
 }
 
-/* Somebody else may go on after this key; NULL: it is done. */
+/* Somebody else may go on after this item; NULL: the slice is done. */
 static void
-leave(JanitorItemSlice *slice, const char *position)
+leave(JanitorItems *items, JanitorItemSlice *slice, JanitorSubject *last)
 {
 	JanitorCursor cursor;
 
@@ -198,8 +198,9 @@ leave(JanitorItemSlice *slice, const char *position)
 	if (janitor_cursor_find(slice->cursor_id, &cursor))
 	{
 		cursor.worker = 0;
-		cursor.state = position ? JANITOR_CURSOR_OPEN : JANITOR_CURSOR_DONE;
-		cursor.position = unconstify(char *, position);
+		cursor.state = last ? JANITOR_CURSOR_OPEN : JANITOR_CURSOR_DONE;
+		cursor.position = last == NULL ? NULL :
+			unconstify(char *, janitor_subject_key(items, last));
 		janitor_cursor_update(&cursor);
 	}
 	janitor_commit(true);
@@ -246,19 +247,20 @@ fill_group(JanitorItemGroup *group)
 static void
 skip_to(JanitorItems *items, JanitorItemSlice *slice, const char *position)
 {
+	bool		found = false;
 	Datum		key;
 
 	MemoryContextSwitchTo(items->group_context);
-	while (janitor_items_next_key(items, slice, &key))
+	janitor_begin();
+	while (!found && janitor_items_next_key(items, slice, &key))
 	{
-		bool		found = strcmp(janitor_item_key_text(items->query, key),
-								   position) == 0;
-
+		found = strcmp(janitor_item_key_text(items->query, key),
+					   position) == 0;
 		MemoryContextReset(items->group_context);
-		if (found)
-			return;
 	}
-	tuplestore_rescan(slice->keys);
+	janitor_commit(true);
+	if (!found)
+		tuplestore_rescan(slice->keys);
 }
 
 /* false: it had to stop before the slice was done. */
@@ -276,12 +278,11 @@ work_on(JanitorItems *items, JanitorItemSlice *slice, const char *position)
 		janitor_items_group(&group);
 		if (must_stop(items))
 		{
-			leave(slice, janitor_subject_key(items,
-											 &group.subjects[group.count - 1]));
+			leave(items, slice, &group.subjects[group.count - 1]);
 			return false;
 		}
 	}
-	leave(slice, NULL);
+	leave(items, slice, NULL);
 	return true;
 }
 
@@ -490,6 +491,7 @@ sum_up(JanitorItems *items, JanitorOutcome *outcome)
 
 	MemoryContextSwitchTo(items->run->context);
 	janitor_begin();
+	janitor_session_heard();
 	if (!items->stopped)
 		janitor_items_sweep(items);
 	janitor_cursor_scan(items->job->name, tally_slice, &tally);
@@ -537,35 +539,6 @@ janitor_run_items(JanitorRun *run, const JanitorExecution *execution,
 	PG_END_TRY();
 	sum_up(items, outcome);
 	janitor_report_statistics();
-}
-
-typedef struct Tidying
-{
-	int64		execution_id;
-	List	   *ids;			/* of int64 * */
-} Tidying;
-
-static bool
-collect_slice(JanitorCursor *cursor, void *arg)
-{
-	Tidying    *tidying = arg;
-	int64	   *id = palloc(sizeof(int64));
-
-	*id = cursor->id;
-	if (cursor->execution_id == tidying->execution_id)
-		tidying->ids = lappend(tidying->ids, id);
-	return true;
-}
-
-void
-janitor_items_tidy(const JanitorExecution *execution)
-{
-	Tidying		tidying = {.execution_id = execution->id};
-	ListCell   *cell;
-
-	janitor_cursor_scan(execution->job_name, collect_slice, &tidying);
-	foreach(cell, tidying.ids)
-		janitor_cursor_delete(*(int64 *) lfirst(cell));
 }
 
 /* --- a helper --- */

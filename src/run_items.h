@@ -24,12 +24,6 @@ extern void janitor_run_items(JanitorRun *run,
 							  const JanitorExecution *execution,
 							  const JanitorJob *job, JanitorOutcome *outcome);
 
-/*
- * In the transaction that records its end: removes what is not needed any
- * more.
- */
-extern void janitor_items_tidy(const JanitorExecution *execution);
-
 /* A helper's part of a run in progress; outside a transaction. */
 extern void janitor_help_items(JanitorRun *run,
 							   const JanitorExecution *execution,
