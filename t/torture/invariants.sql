@@ -156,6 +156,9 @@ LANGUAGE sql STABLE AS $$
 				 ELSE 0 END AS expected
 		  FROM torture.runs r) s
 	WHERE n <> expected
+	  -- of a run with a key another one that waited under it takes the place
+	  AND NOT (n = 0 AND job_name LIKE 'keyed%' AND
+			   EXISTS (SELECT FROM job_execution e WHERE e.job_name = s.job_name AND e.id > s.id))
 	UNION ALL
 	SELECT '6 run_after follows a success', format('%s of %s after %s: %s', f.id, f.job_name, f.parent_id,
 		coalesce(p.job_name || ' ' || p.status, 'no such row'))
