@@ -23,8 +23,10 @@ have_server() {
 		[ -x "$("$pg_config" --bindir)/postgres" ]
 }
 
+# Debian ships the makefiles with the client, the headers apart from it.
 have_server_dev() {
-	[ -n "$pg_config" ] && [ -f "$("$pg_config" --pgxs 2>/dev/null)" ]
+	[ -n "$pg_config" ] && [ -f "$("$pg_config" --pgxs 2>/dev/null)" ] &&
+		[ -f "$("$pg_config" --includedir-server)/postgres.h" ]
 }
 
 # The major that this release of Debian carries.
