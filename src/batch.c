@@ -263,11 +263,11 @@ check_limit(const JanitorBatching *batching, int64 rows)
 {
 	if (batching->handled + rows <= batching->limit)
 		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_CHECK_VIOLATION),
-			 errmsg("rule \"%s\" would handle more than " INT64_FORMAT " rows",
-					batching->ready->rule->name, batching->limit),
-			 errdetail("That is what its %s allows.", batching->limit_name)));
+	janitor_ereport_plain(ERROR,
+						  (errcode(ERRCODE_CHECK_VIOLATION),
+						   errmsg("rule \"%s\" would handle more than " INT64_FORMAT " rows",
+								  batching->ready->rule->name, batching->limit),
+						   errdetail("That is what its %s allows.", batching->limit_name)));
 }
 
 /* It found more than was expected: undone, to be repeated row by row. */

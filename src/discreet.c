@@ -9,7 +9,8 @@
  * them, in our tables and in the server log.  So a message is built anew from
  * what names no row: the error's code, and the objects that the error itself
  * names (schema, table, column, type, constraint).  Nothing of the message
- * passes through.
+ * passes through, unless it is one of those that pg_janitor itself has written
+ * for this (janitor_ereport_plain).
  *
  * An ERROR that is caught is not logged by the server.  What else it may log
  * of such a run is turned off for the session: see janitor_session_discreet().
@@ -151,7 +152,7 @@ janitor_error_discreetly(const JanitorError *error)
 {
 	StringInfoData text;
 
-	if (janitor_store_error_detail)
+	if (janitor_store_error_detail || error->plain)
 		return pstrdup(error->message);
 	initStringInfo(&text);
 	appendStringInfo(&text, "%s (SQLSTATE %s)", words_for(error->sqlstate),
@@ -163,9 +164,20 @@ janitor_error_discreetly(const JanitorError *error)
 void
 janitor_rethrow_discreetly(const JanitorError *error)
 {
-	ereport(ERROR,
-			(errcode(error->sqlstate),
-			 errmsg("%s", janitor_error_discreetly(error))));
+	janitor_ereport_plain(ERROR,
+						  (errcode(error->sqlstate),
+						   errmsg("%s", janitor_error_discreetly(error)),
+						   error->plain && error->hint ?
+						   errhint("%s", error->hint) : 0));
+}
+
+void
+janitor_discreetly(void (*function) (void *arg), void *arg)
+{
+	JanitorError *error = janitor_attempt_inside(function, arg);
+
+	if (error != NULL)
+		janitor_rethrow_discreetly(error);
 }
 
 /* Whatever the owner's own rights: these are ours to set. */

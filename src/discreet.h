@@ -19,8 +19,14 @@
  */
 extern char *janitor_error_discreetly(const JanitorError *error);
 
-/* Raises it again as that text, without its hint. */
+/* Raises it again as that text, without a hint of others. */
 pg_noreturn extern void janitor_rethrow_discreetly(const JanitorError *error);
+
+/*
+ * Calls a function that reads rows of persons for somebody who only asks what
+ * there is: in a subtransaction, its errors told discreetly.
+ */
+extern void janitor_discreetly(void (*function) (void *arg), void *arg);
 
 /*
  * From now on, to the end of the session's run, the server log of this process

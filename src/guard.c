@@ -23,6 +23,7 @@
 
 #include "object.h"
 #include "query.h"
+#include "session.h"
 
 /* The comparison with earlier runs. */
 #define JUMP_RUNS 10			/* so many successes are looked at */
@@ -133,18 +134,18 @@ jump_limit(const JanitorRule *rule, double total)
 static void
 refuse(const JanitorRule *rule, const JanitorGuard *guard, bool jump)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_CHECK_VIOLATION),
-			 errmsg("rule \"%s\" would handle more than " INT64_FORMAT " rows of %s",
-					rule->name, guard->limit, rule->relation),
-			 jump ?
-			 errdetail("That is far more than in its earlier runs.") :
-			 errdetail("That is what its %s allows.", guard->name),
-			 jump ?
-			 errhint("If this is meant, run it once with SELECT job_trigger(%s, '{\"confirm\": true}');",
-					 quote_literal_cstr(rule->job_name)) :
-			 errhint("SELECT * FROM job_preview(%s); shows what it would do.",
-					 quote_literal_cstr(rule->job_name))));
+	janitor_ereport_plain(ERROR,
+						  (errcode(ERRCODE_CHECK_VIOLATION),
+						   errmsg("rule \"%s\" would handle more than " INT64_FORMAT " rows of %s",
+								  rule->name, guard->limit, rule->relation),
+						   jump ?
+						   errdetail("That is far more than in its earlier runs.") :
+						   errdetail("That is what its %s allows.", guard->name),
+						   jump ?
+						   errhint("If this is meant, run it once with SELECT job_trigger(%s, '{\"confirm\": true}');",
+								   quote_literal_cstr(rule->job_name)) :
+						   errhint("SELECT * FROM job_preview(%s); shows what it would do.",
+								   quote_literal_cstr(rule->job_name))));
 }
 
 /* The smaller of two limits, with its name. */

@@ -114,10 +114,10 @@ finish(JanitorItemGroup *group)
 	for (int i = 0; i < group->count; i++)
 		janitor_subject_conclude(items, &group->subjects[i]);
 	if (!janitor_cursor_find(group->slice->cursor_id, &cursor))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the progress of job \"%s\" was deleted from job_cursor",
-						items->job->name)));
+		janitor_ereport_plain(ERROR,
+							  (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							   errmsg("the progress of job \"%s\" was deleted from job_cursor",
+									  items->job->name)));
 	cursor.handled += count_state(group, JANITOR_SUBJECT_DONE);
 	cursor.locked += count_state(group, JANITOR_SUBJECT_GONE);
 	janitor_cursor_update(&cursor);

@@ -101,9 +101,9 @@ read_item(JanitorItems *items, JanitorSubject *subject)
 			return false;
 	}
 	if (rows > 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("the items query has several rows for one key")));
+		janitor_ereport_plain(ERROR,
+							  (errcode(ERRCODE_CARDINALITY_VIOLATION),
+							   errmsg("the items query has several rows for one key")));
 	return true;
 }
 

@@ -22,13 +22,14 @@
 #include "utils/syscache.h"
 
 #include "advice.h"
+#include "discreet.h"
 #include "hold_internal.h"
 #include "query.h"
 
 /* References are followed so far. */
 #define CASCADE_DEPTH 5
 
-/* One leaf while it is looked at. */
+/* A rule on one leaf after the other. */
 typedef struct Leaf
 {
 	const JanitorReadyRule *ready;
@@ -36,6 +37,8 @@ typedef struct Leaf
 	JanitorHoldGraph *graph;
 	Oid			oid;
 	bool		exact;
+	List	   *advice;
+	List	   *result;			/* of JanitorPreview */
 	int			nargs;
 	Oid			types[JANITOR_QUERY_ARGS];
 	Datum		values[JANITOR_QUERY_ARGS];
@@ -198,7 +201,7 @@ join_warnings(const JanitorLeafPlan *plan, List *advice)
 }
 
 static JanitorPreview *
-preview_leaf(Leaf *leaf, List *advice)
+preview_leaf(Leaf *leaf)
 {
 	const JanitorReadyRule *ready = leaf->ready;
 	JanitorPreview *preview = palloc0(sizeof(JanitorPreview));
@@ -223,8 +226,22 @@ preview_leaf(Leaf *leaf, List *advice)
 		preview->oldest = first_time(leaf, held, "ASC");
 		preview->newest = first_time(leaf, held, "DESC");
 	}
-	preview->warnings = join_warnings(&plan, advice);
+	preview->warnings = join_warnings(&plan, leaf->advice);
+	leaf->advice = NIL;			/* once */
 	return preview;
+}
+
+static void
+preview_leaves(void *arg)
+{
+	Leaf	   *leaf = arg;
+	ListCell   *cell;
+
+	foreach(cell, janitor_relation_leaves(leaf->ready->relid))
+	{
+		leaf->oid = lfirst_oid(cell);
+		leaf->result = lappend(leaf->result, preview_leaf(leaf));
+	}
 }
 
 List *
@@ -235,21 +252,17 @@ janitor_preview_rule(const JanitorRule *rule, const JanitorJob *job,
 	bool		deletes = rule->action == JANITOR_DELETE ||
 	rule->action == JANITOR_ARCHIVE;
 	Leaf		leaf = {.ready = ready,.exact = exact};
-	List	   *result = NIL;
-	List	   *advice = janitor_advice(ready);
-	ListCell   *cell;
 
+	leaf.advice = janitor_advice(ready);
 	leaf.holds = janitor_holds_begin(ready->relid, deletes);
 	(void) janitor_holds_read(leaf.holds);
 	leaf.graph = janitor_hold_graph(ready->relid, deletes);
 	leaf.nargs = janitor_rule_parameters(ready, JANITOR_RANGE_ALL, leaf.types);
 	leaf.values[0] = ready->has_bound ? ready->bound : (Datum) 0;
 	leaf.nulls[0] = !ready->has_bound;
-	foreach(cell, janitor_relation_leaves(ready->relid))
-	{
-		leaf.oid = lfirst_oid(cell);
-		result = lappend(result, preview_leaf(&leaf, advice));
-		advice = NIL;			/* once */
-	}
-	return result;
+	if (rule->action == JANITOR_ANONYMIZE)
+		janitor_discreetly(preview_leaves, &leaf);
+	else
+		preview_leaves(&leaf);
+	return leaf.result;
 }

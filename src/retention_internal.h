@@ -24,6 +24,7 @@ typedef struct JanitorRetention
 	TimestampTz deadline;		/* DT_NOEND: none */
 	bool		afresh;			/* earlier slices do not count */
 	bool		helper;
+	bool		discreet;		/* errors must not show values of rows */
 	MemoryContext context;
 	List	   *rules;			/* of JanitorRuleRun, those that were begun */
 } JanitorRetention;

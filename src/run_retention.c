@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "discreet.h"
 #include "partition.h"
 #include "plan.h"
 #include "progress.h"
@@ -279,16 +280,38 @@ ends_run(const JanitorError *error)
 		error->sqlstate == ERRCODE_QUERY_CANCELED;
 }
 
+/*
+ * May the error show values of rows that are to be anonymized?  What is found
+ * before a rule is ready is wrong with its definition, and says so.
+ */
+static bool
+is_delicate(const JanitorRuleRun *rr)
+{
+	return rr->retention->discreet && rr->ready != NULL;
+}
+
 static void
 note_failure(JanitorRuleRun *rr, const JanitorError *error)
 {
-	rr->failure = MemoryContextStrdup(rr->retention->context, error->message);
-	if (error->hint != NULL)
-		rr->hint = MemoryContextStrdup(rr->retention->context, error->hint);
-	rr->sqlstate = error->sqlstate;
+	MemoryContext context = rr->retention->context;
+
 	janitor_begin();
+	rr->failure = MemoryContextStrdup(context, is_delicate(rr) ?
+									  janitor_error_discreetly(error) :
+									  error->message);
+	if (error->hint != NULL && (error->plain || !is_delicate(rr)))
+		rr->hint = MemoryContextStrdup(context, error->hint);
+	rr->sqlstate = error->sqlstate;
 	janitor_retention_add_up(rr);
 	janitor_commit(true);
+}
+
+static void
+rethrow(const JanitorRuleRun *rr, const JanitorError *error)
+{
+	if (is_delicate(rr))
+		janitor_rethrow_discreetly(error);
+	janitor_rethrow(error);
 }
 
 /* One rule, and what becomes of its failure; false: the others do not run. */
@@ -309,7 +332,7 @@ attempt_rule(JanitorRetention *retention, const JanitorRule *rule)
 	{
 		janitor_helpers_dismiss(true);
 		if (ends_run(error))
-			janitor_rethrow(error);
+			rethrow(rr, error);
 		janitor_run_rearm_timeout();
 		note_failure(rr, error);
 		go_on = !rule->stop_on_failure;
@@ -328,25 +351,27 @@ past(TimestampTz deadline)
 }
 
 /*
- * The session as rules expect it: dates are read in the job's zone.  A batch
- * is short: compiling its plan would take longer than it does.
+ * The rules, and the session as they expect it: dates are read in the job's
+ * zone.  A batch is short: compiling its plan would take longer than it does.
+ * Where a rule anonymizes, nothing may show what it forgets.
  */
-static void
-set_up_session(const JanitorJob *job)
-{
-	janitor_begin();
-	janitor_session_set("timezone", job->time_zone);
-	janitor_session_set("jit", "off");
-	janitor_commit(true);
-}
-
 static List *
-load_rules(const JanitorJob *job)
+set_up(JanitorRetention *retention)
 {
 	List	   *rules;
+	ListCell   *cell;
 
 	janitor_begin();
-	rules = janitor_rules_load(job->name);
+	janitor_session_set("timezone", retention->job->time_zone);
+	janitor_session_set("jit", "off");
+	rules = janitor_rules_load(retention->job->name);
+	foreach(cell, rules)
+	{
+		if (((JanitorRule *) lfirst(cell))->action == JANITOR_ANONYMIZE)
+			retention->discreet = true;
+	}
+	if (retention->discreet)
+		janitor_session_discreet();
 	janitor_commit(true);
 	return rules;
 }
@@ -365,8 +390,7 @@ janitor_run_retention(JanitorRun *run, const JanitorExecution *execution,
 	MemoryContextSwitchTo(run->context);
 	if (job->stop_after > 0)
 		retention.deadline = GetCurrentTimestamp() + job->stop_after;
-	set_up_session(job);
-	rules = load_rules(job);
+	rules = set_up(&retention);
 	janitor_retention_look_back(&retention);
 	run->now = retention.as_of;
 
@@ -377,6 +401,8 @@ janitor_run_retention(JanitorRun *run, const JanitorExecution *execution,
 			!attempt_rule(&retention, lfirst(cell)))
 			break;
 	}
+	if (retention.discreet)
+		janitor_session_heard();
 	janitor_report_statistics();
 
 	janitor_retention_report(&retention, outcome);
@@ -468,6 +494,16 @@ find_help(JanitorRuleRun *rr)
 	return rr->rule != NULL;
 }
 
+static void
+help(void *arg)
+{
+	JanitorRuleRun *rr = arg;
+	bool		found;
+
+	if (pass_over(rr, &found))
+		janitor_batch_revisit(rr->batching);
+}
+
 void
 janitor_help_retention(JanitorRun *run, const JanitorExecution *execution,
 					   const JanitorJob *job)
@@ -478,18 +514,18 @@ janitor_help_retention(JanitorRun *run, const JanitorExecution *execution,
 		.context = run->context
 	};
 	JanitorRuleRun rr = {.retention = &retention,.context = run->context};
-	bool		found;
+	JanitorError *error;
 
 	MemoryContextSwitchTo(run->context);
 	if (job->stop_after > 0)
 		retention.deadline = execution->started_at + job->stop_after;
-	set_up_session(job);
-	retention.rules = load_rules(job);
+	retention.rules = set_up(&retention);
 	if (!find_help(&rr))
 		return;
 	run->now = retention.as_of;
 	set_limits(&rr);
-	if (pass_over(&rr, &found))
-		janitor_batch_revisit(rr.batching);
+	error = janitor_attempt(help, &rr);
+	if (error != NULL)
+		rethrow(&rr, error);
 	janitor_report_statistics();
 }

@@ -143,6 +143,8 @@ janitor_catch_error(MemoryContext context)
 	error = palloc(sizeof(JanitorError));
 	error->sqlstate = data->sqlerrcode;
 	error->message = pstrdup(data->message ? data->message : "");
+	error->plain = data->domain != NULL &&
+		strcmp(data->domain, JANITOR_PLAIN_DOMAIN) == 0;
 	error->hint = copy_text(data->hint);
 	error->schema = copy_text(data->schema_name);
 	error->table = copy_text(data->table_name);
@@ -209,13 +211,24 @@ janitor_attempt_inside(void (*function) (void *arg), void *arg)
 	return error;
 }
 
+static int
+name_object(int field, const char *name)
+{
+	return name ? err_generic_string(field, name) : 0;
+}
+
 void
 janitor_rethrow(const JanitorError *error)
 {
-	ereport(ERROR,
-			(errcode(error->sqlstate),
-			 errmsg("%s", error->message),
-			 error->hint ? errhint("%s", error->hint) : 0));
+	ereport_domain(ERROR, error->plain ? JANITOR_PLAIN_DOMAIN : TEXTDOMAIN,
+				   (errcode(error->sqlstate),
+					errmsg("%s", error->message),
+					error->hint ? errhint("%s", error->hint) : 0,
+					name_object(PG_DIAG_SCHEMA_NAME, error->schema),
+					name_object(PG_DIAG_TABLE_NAME, error->table),
+					name_object(PG_DIAG_COLUMN_NAME, error->column),
+					name_object(PG_DIAG_DATATYPE_NAME, error->datatype),
+					name_object(PG_DIAG_CONSTRAINT_NAME, error->constraint)));
 }
 
 void

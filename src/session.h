@@ -20,6 +20,7 @@ typedef struct JanitorError
 {
 	int			sqlstate;
 	char	   *message;		/* primary message only */
+	bool		plain;			/* raised by janitor_ereport_plain() */
 	char	   *hint;			/* NULL: none; likewise what follows */
 
 	/* the objects it names */
@@ -29,6 +30,15 @@ typedef struct JanitorError
 	char	   *datatype;
 	char	   *constraint;
 } JanitorError;
+
+/*
+ * ereport() for errors in the middle of a run that name no values of rows, so
+ * that their message and hint may be shown where others' may not (discreet.h).
+ * Statements of users cannot raise such errors.
+ */
+#define JANITOR_PLAIN_DOMAIN "pg_janitor plain"
+#define janitor_ereport_plain(elevel, ...) \
+	ereport_domain(elevel, JANITOR_PLAIN_DOMAIN, __VA_ARGS__)
 
 /*
  * Begins a transaction of pg_janitor's own: read committed, read-write, a

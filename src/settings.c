@@ -47,7 +47,7 @@ define_switches(void)
 							 &janitor_allow_superuser_jobs, true,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("pg_janitor.store_error_detail",
-							 "Keeps the server's error messages of items.",
+							 "Keeps the server's error messages of items and of rules that anonymize.",
 							 "Off: a text that shows no row values, made from the error code and the objects concerned.",
 							 &janitor_store_error_detail, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
