@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "advice.h"
+#include "discreet.h"
 #include "nearest.h"
 #include "object.h"
 #include "option.h"
@@ -176,6 +177,61 @@ typedef struct Trial
 	List	   *advice;
 } Trial;
 
+/* Another rule of the job, beside the one that is tried. */
+typedef struct Neighbour
+{
+	Trial	   *trial;
+	const JanitorRule *rule;
+} Neighbour;
+
+static void
+look_at_neighbour(void *arg)
+{
+	Neighbour  *neighbour = arg;
+	Trial	   *trial = neighbour->trial;
+	JanitorReadyRule *other = janitor_rule_ready(neighbour->rule, trial->job,
+												 trial->now);
+	bool		before = other->rule->place < trial->rule->place;
+	const JanitorReadyRule *first = before ? other : trial->ready;
+	const JanitorReadyRule *second = before ? trial->ready : other;
+	char	   *column = janitor_set_undone(first, second);
+
+	if (column != NULL)
+		trial->ready->remarks =
+			lappend(trial->ready->remarks,
+					psprintf("rule \"%s\" changes column \"%s\" of %s again after rule \"%s\" has: rows that both are for are changed by every run; narrow rule \"%s\" with filter, or give it done_when",
+							 first->rule->name, column, first->rule->relation,
+							 second->rule->name, first->rule->name));
+}
+
+/* What is wrong with another rule is not to be told now. */
+static void
+look_at_neighbours(Trial *trial)
+{
+	ListCell   *cell;
+
+	foreach(cell, janitor_rules_load(trial->job->name))
+	{
+		Neighbour	neighbour = {trial, lfirst(cell)};
+		JanitorError *error;
+
+		if (strcmp(neighbour.rule->name, trial->rule->name) == 0 ||
+			strcmp(neighbour.rule->relation, trial->rule->relation) != 0)
+			continue;
+		error = janitor_attempt_inside(look_at_neighbour, &neighbour);
+		if (error != NULL && error->sqlstate == ERRCODE_QUERY_CANCELED)
+			janitor_rethrow(error);
+	}
+}
+
+static void
+count_rows(void *arg)
+{
+	Trial	   *trial = arg;
+
+	trial->rows = janitor_rule_rows(trial->ready, &trial->exact);
+}
+
 static void
 try_rule(void *arg)
 {
@@ -183,10 +239,17 @@ try_rule(void *arg)
 
 	trial->ready = janitor_rule_ready(trial->rule, trial->job, trial->now);
 	if (trial->fresh)
+	{
 		janitor_check_zero_keep(trial->ready, trial->now);
+		janitor_set_try(trial->ready);
+		look_at_neighbours(trial);
+	}
 	janitor_rule_try(trial->ready);
-	if (trial->job->kind == JANITOR_KIND_RETENTION)
-		trial->rows = janitor_rule_rows(trial->ready, &trial->exact);
+	if (trial->rule->action == JANITOR_ANONYMIZE &&
+		trial->job->kind == JANITOR_KIND_RETENTION)
+		janitor_discreetly(count_rows, trial);
+	else if (trial->job->kind == JANITOR_KIND_RETENTION)
+		count_rows(trial);
 	trial->advice = janitor_advice(trial->ready);
 }
 

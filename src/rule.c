@@ -9,7 +9,9 @@
  * rule_expression.c what users write over the row, rule_set.c what they write
  * after SET, rule_condition.c which rows have expired, rule_check.c what the
  * owner must be able to do, rule_ready.c puts these together, rule_sql.c makes
- * statements of the result, advice.c says what would make them faster.
+ * statements of the result, rule_trial.c tries out what they write, with what
+ * rule_constraint.c knows of the table, advice.c says what would make them
+ * faster.
  *
  * A rule is stored as it was written, and made ready anew by every run: what
  * its expressions mean is decided by the server, at that time, as the job's

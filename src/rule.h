@@ -111,8 +111,9 @@ typedef struct JanitorReadyRule
 	/* Nothing else but the bound counts: partitions can go as a whole. */
 	bool		bound_only;
 
-	/* For update and anonymize: `a = ..., b = ...`. */
+	/* For update and anonymize: `a = ..., b = ...`, and one by one. */
 	char	   *assignments;
+	struct JanitorAssignments *set;
 
 	/* For archive: the table, and the columns, quoted, separated by commas. */
 	char	   *archive_to;
@@ -141,6 +142,21 @@ typedef struct JanitorReadyRule
 extern JanitorReadyRule *janitor_rule_ready(const JanitorRule *rule,
 											const JanitorJob *job,
 											TimestampTz now);
+
+/*
+ * Tries `set` on rows that are made up and on some that are there, changing
+ * nothing: refuses what never comes to rest, and what would violate a
+ * constraint, with its name.  As the owner, inside janitor_with_now().
+ */
+extern void janitor_set_try(const JanitorReadyRule *ready);
+
+/*
+ * Two rules of a job, in their order: a column that the first one changes
+ * again after the second has changed it, so that they never come to rest;
+ * NULL: none that could be told.
+ */
+extern char *janitor_set_undone(const JanitorReadyRule *first,
+								const JanitorReadyRule *second);
 
 /* Which rows of one leaf a statement is for. */
 typedef enum JanitorRange

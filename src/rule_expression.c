@@ -332,6 +332,12 @@ janitor_expression_is_volatile(Node *expression)
 	return OidIsValid(calls.unpredictable) || calls.clock || calls.job_now;
 }
 
+bool
+janitor_expression_is_unpredictable(Node *expression)
+{
+	return OidIsValid(calls_of(expression).unpredictable);
+}
+
 static void
 check_predictable(Node *expression, const char *option, List **remarks)
 {

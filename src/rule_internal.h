@@ -112,6 +112,9 @@ extern void janitor_expression_check_constants(Node *expression,
 /* Does its value change from one run to the next with nothing changed? */
 extern bool janitor_expression_is_volatile(Node *expression);
 
+/* Does it do so within a run? */
+extern bool janitor_expression_is_unpredictable(Node *expression);
+
 /* Written out, with every name qualified; optionally implicit casts too. */
 extern char *janitor_expression_text(Node *expression, Oid relid,
 									 bool with_casts);
@@ -131,17 +134,62 @@ extern void janitor_source_pop(JanitorSource *source);
 
 /* --- what follows SET (rule_set.c) --- */
 
+typedef struct JanitorAssignment
+{
+	AttrNumber	attno;
+	char	   *value;			/* SQL over r, as the column will store it */
+	char	   *differs;		/* SQL: is r not yet so?  NULL: it cannot be
+								 * told */
+	bool		constant;		/* it is the same for all rows of a run */
+	bool		unpredictable;	/* each look at it gives another value */
+} JanitorAssignment;
+
 typedef struct JanitorAssignments
 {
 	char	   *text;			/* a = ..., b = ... */
 	Bitmapset  *columns;		/* attribute numbers */
+	List	   *list;			/* of JanitorAssignment */
 
-	/* SQL: does r differ from them?  NULL: it cannot be told. */
+	/* SQL: does r differ from any of them?  NULL: it cannot be told. */
 	char	   *differs;
 } JanitorAssignments;
 
 extern JanitorAssignments *janitor_set_parse(const char *text, Relation rel,
 											 bool item);
+
+/* --- what tables demand of their rows (rule_constraint.c) --- */
+
+typedef enum JanitorConstraintKind
+{
+	JANITOR_NOT_NULL,
+	JANITOR_CHECK,
+	JANITOR_UNIQUE,
+	JANITOR_REFERENCE,			/* a foreign key of the table */
+	JANITOR_REFERENCED			/* a foreign key to it */
+} JanitorConstraintKind;
+
+typedef struct JanitorConstraint
+{
+	JanitorConstraintKind kind;
+	char	   *name;			/* of a not-null: the column's */
+	Bitmapset  *columns;		/* attribute numbers in the table */
+
+	/* NOT_NULL, CHECK, REFERENCE: SQL over r, false for what must not be */
+	char	   *holds;
+
+	/* UNIQUE, REFERENCED: the key over r; of char * */
+	List	   *keys;
+	char	   *among;			/* UNIQUE: for which rows; NULL: all */
+	bool		nulls_are_equal;
+
+	/* REFERENCED */
+	char	   *other;			/* the table that refers to this one */
+	char	   *referred;		/* SQL over r: somebody refers to it */
+	List	   *equals;			/* operators, one for each key */
+} JanitorConstraint;
+
+/* Those that have to do with columns that are assigned to. */
+extern List *janitor_constraints_of(Relation rel, const Bitmapset *assigned);
 
 /* --- which rows have expired (rule_condition.c) --- */
 

@@ -53,20 +53,18 @@ add_filter(JanitorReadyRule *ready, StringInfo predicate)
 
 /* Rows that are as they should be are not touched again. */
 static void
-add_difference(JanitorReadyRule *ready, const JanitorAssignments *set,
-			   StringInfo predicate)
+add_difference(JanitorReadyRule *ready, StringInfo predicate)
 {
 	const char *done_when = ready->rule->done_when;
 
-	ready->assignments = set->text;
 	ready->bound_only = false;
 	if (done_when != NULL)
 		appendStringInfo(predicate, " AND (%s) IS NOT TRUE",
 						 janitor_expression_condition(done_when, ready->relid,
 													  BOOLOID, "done_when", is_for_item(ready),
 													  &ready->remarks));
-	else if (set->differs != NULL)
-		appendStringInfo(predicate, " AND (%s)", set->differs);
+	else if (ready->set->differs != NULL)
+		appendStringInfo(predicate, " AND (%s)", ready->set->differs);
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -79,7 +77,6 @@ make_ready(void *arg)
 {
 	Work	   *work = arg;
 	JanitorReadyRule *ready = palloc0(sizeof(JanitorReadyRule));
-	JanitorAssignments *set = NULL;
 	StringInfoData predicate;
 	Relation	rel;
 
@@ -90,12 +87,16 @@ make_ready(void *arg)
 	rel = table_open(ready->relid, AccessShareLock);
 
 	if (work->rule->set != NULL)
-		set = janitor_set_parse(work->rule->set, rel, is_for_item(ready));
-	janitor_rights_check(ready, set ? set->columns : NULL);
+	{
+		ready->set = janitor_set_parse(work->rule->set, rel,
+									   is_for_item(ready));
+		ready->assignments = ready->set->text;
+	}
+	janitor_rights_check(ready, ready->set ? ready->set->columns : NULL);
 	janitor_condition_ready(ready, rel, work->now, &predicate);
 	add_filter(ready, &predicate);
-	if (set != NULL)
-		add_difference(ready, set, &predicate);
+	if (ready->set != NULL)
+		add_difference(ready, &predicate);
 	if (work->rule->action == JANITOR_ARCHIVE)
 		janitor_archive_ready(ready, rel);
 

@@ -27,6 +27,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "parser/parser.h"
@@ -174,6 +175,13 @@ append(StringInfo to, const char *separator, const char *text)
 	appendStringInfoString(to, text);
 }
 
+static bool
+is_constant(Node *value)
+{
+	return !contain_var_clause(value) && !contain_subplans(value) &&
+		!janitor_expression_is_unpredictable(value);
+}
+
 static void
 take_assignment(JanitorAssignments *result, TargetEntry *entry, Relation rel,
 				StringInfo text, StringInfo differs)
@@ -181,18 +189,25 @@ take_assignment(JanitorAssignments *result, TargetEntry *entry, Relation rel,
 	Oid			relid = RelationGetRelid(rel);
 	Form_pg_attribute column = TupleDescAttr(RelationGetDescr(rel),
 											 entry->resno - 1);
+	JanitorAssignment *assignment = palloc0(sizeof(JanitorAssignment));
 	Node	   *value;
 
 	check_column(rel, column);
 	value = resolve_default((Node *) entry->expr, rel, column);
 	janitor_expression_check_columns(value, relid);
 	result->columns = bms_add_member(result->columns, column->attnum);
+	result->list = lappend(result->list, assignment);
+	assignment->attno = column->attnum;
+	assignment->value = janitor_expression_text(value, relid, true);
+	assignment->constant = is_constant(value);
+	assignment->unpredictable = janitor_expression_is_unpredictable(value);
 	append(text, ", ",
 		   psprintf("%s = %s", quote_identifier(NameStr(column->attname)),
 					janitor_expression_text(value, relid, false)));
-	if (!janitor_expression_is_volatile(value))
-		append(differs, " OR ",
-			   difference(column, janitor_expression_text(value, relid, true)));
+	if (janitor_expression_is_volatile(value))
+		return;
+	assignment->differs = difference(column, assignment->value);
+	append(differs, " OR ", assignment->differs);
 }
 
 JanitorAssignments *
