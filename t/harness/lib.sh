@@ -54,6 +54,9 @@ missing_packages() {	# [static] [tap]
 	server_packages
 	if [[ $want == *" tap "* ]]; then
 		perl -MIPC::Run -e1 2>/dev/null || echo libipc-run-perl
+		# the driver of examples/worker.py, for Debian's own Python
+		/usr/bin/python3 -c 'import psycopg' 2>/dev/null ||
+			echo python3-psycopg
 	fi
 	if [[ $want == *" static "* ]]; then
 		command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent
