@@ -228,6 +228,7 @@ typedef struct Window
 {
 	WindowKey	key;
 	int			count;			/* admissions that count */
+	int			size;			/* room for so many */
 	int64_t    *times;			/* oldest first, max_runs of them at most */
 	int			ahead;			/* refused before */
 } Window;
@@ -282,12 +283,10 @@ find_window(JanitorGate *gate, const JanitorRateLimit *limit, Jsonb *args,
 	window = hash_search(gate->windows, &key, HASH_ENTER, &found);
 	if (!found)
 	{
-		window->times = MemoryContextAllocHuge(CurrentMemoryContext,
-											   limit->max_runs *
-											   sizeof(int64_t));
-		window->count = janitor_rate_hits(key.limit_id, key.value,
-										  now - limit->per, window->times,
-										  limit->max_runs, prune);
+		window->times = janitor_rate_hits(key.limit_id, key.value,
+										  now - limit->per, limit->max_runs,
+										  prune, &window->count,
+										  &window->size);
 		window->ahead = 0;
 	}
 	return window;
@@ -317,14 +316,16 @@ all_open(JanitorGate *gate, Jsonb *args, TimestampTz now, bool in_line)
 	return opens;
 }
 
+/* The window is open: it holds fewer than it may. */
 static void
 admit(Window *window, const JanitorRateLimit *limit, TimestampTz now)
 {
-	if (window->count == limit->max_runs)
+	Assert(window->count < limit->max_runs);
+	if (window->count == window->size)
 	{
-		memmove(window->times, window->times + 1,
-				(window->count - 1) * sizeof(int64_t));
-		window->count--;
+		window->size = Min(2 * window->size, limit->max_runs);
+		window->times = repalloc(window->times,
+								 window->size * sizeof(int64_t));
 	}
 	window->times[window->count++] = now;
 	janitor_rate_hit_insert(window->key.limit_id, window->key.value, now);

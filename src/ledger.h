@@ -935,12 +935,12 @@ extern void janitor_rate_limit_delete(JanitorRateLimit *limit);
 
 /*
  * Admissions of one window later than `since`, also those of transactions in
- * progress, oldest first; the newest `size` of them.  Removes some of those
- * that are older.
+ * progress, oldest first; the newest `most` of them.  palloc'd, with room for
+ * *size.  With `prune`, removes some of those that are older.
  */
-extern int	janitor_rate_hits(int64 limit_id, int64 value,
-							  TimestampTz since, int64_t *times, int size,
-							  bool prune);
+extern int64_t *janitor_rate_hits(int64 limit_id, int64 value,
+								  TimestampTz since, int most, bool prune,
+								  int *count, int *size);
 extern void janitor_rate_hit_insert(int64 limit_id, int64 value,
 									TimestampTz at);
 

@@ -203,6 +203,7 @@ typedef struct HitScan
 	int64_t    *times;
 	int			count;
 	int			size;
+	int			most;
 } HitScan;
 
 static bool
@@ -211,20 +212,25 @@ visit_hit(JanitorTable *table, HeapTuple tuple, void *arg)
 	HitScan    *scan = arg;
 	bool		isnull;
 
+	if (scan->count == scan->size)
+	{
+		scan->size *= 2;
+		scan->times = repalloc(scan->times, scan->size * sizeof(int64_t));
+	}
 	scan->times[scan->count++] =
 		DatumGetTimestampTz(heap_getattr(tuple, Anum_rate_hit_at,
 										 RelationGetDescr(table->rel),
 										 &isnull));
-	return scan->count < scan->size;
+	return scan->count < scan->most;
 }
 
-int
-janitor_rate_hits(int64 limit_id, int64 value, TimestampTz since,
-				  int64_t *times, int size, bool prune)
+int64_t *
+janitor_rate_hits(int64 limit_id, int64 value, TimestampTz since, int most,
+				  bool prune, int *count, int *size)
 {
 	JanitorTable table = janitor_table_open(JANITOR_RATE_HIT, prune ?
 											RowExclusiveLock : AccessShareLock);
-	HitScan		scan = {times, 0, size};
+	HitScan		scan = {palloc(8 * sizeof(int64_t)), 0, 8, most};
 	SnapshotData dirty;
 	ScanKeyData keys[3];
 	TimestampTz now = janitor_clock();
@@ -243,12 +249,14 @@ janitor_rate_hits(int64 limit_id, int64 value, TimestampTz since,
 
 	for (int i = 0; i < scan.count / 2; i++)
 	{
-		int64_t		other = times[i];
+		int64_t		other = scan.times[i];
 
-		times[i] = times[scan.count - 1 - i];
-		times[scan.count - 1 - i] = other;
+		scan.times[i] = scan.times[scan.count - 1 - i];
+		scan.times[scan.count - 1 - i] = other;
 	}
-	return scan.count;
+	*count = scan.count;
+	*size = scan.size;
+	return scan.times;
 }
 
 void
