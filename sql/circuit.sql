@@ -81,9 +81,9 @@ WHERE at > (SELECT max(at) FROM job_circuit_history WHERE event = 'closed')
 -- nothing is claimed, no attempt is lost
 SELECT count(*) FROM job_claim('copy', 10);
 SELECT attempt, count(*) FROM job_waiting WHERE job_name = 'copy' GROUP BY attempt ORDER BY attempt;
-SELECT health FROM job_status WHERE job_name = 'copy';
-SELECT check_name, ok, regexp_replace(detail, ' at .*', ' at ...') AS detail FROM job_why('copy')
-WHERE check_name = 'circuit';
+SELECT health, regexp_replace(health_detail, ' at .*;', ' at ...;') AS detail FROM job_status WHERE job_name = 'copy';
+SELECT check_name, ok, regexp_replace(detail, ' at .*', ' at ...') AS detail, hint FROM job_why('copy')
+WHERE check_name IN ('circuit', 'claim');
 -- the probe is one run
 SELECT job_set_circuit('drive', cooldown => '1 us');
 SELECT execution_id, token FROM job_claim('copy', 10) \gset
@@ -94,6 +94,25 @@ SELECT job_finish(:execution_id, :'token');
 SELECT state FROM job_circuits;
 SELECT count(*) FROM job_claim('copy', 10);
 SELECT job_cancel('copy') > 0 AS cancelled;
+
+-- a snooze says nothing of the other side, unless its worker calls it a failure
+SELECT job_trigger('copy') AS id \gset
+SELECT token FROM job_claim('copy') \gset
+SELECT job_finish(:id, :'token', snooze => '0');
+SELECT state, failures FROM job_circuits;
+SELECT token FROM job_claim('copy') \gset
+SELECT job_finish(:id, :'token', false, snooze => '0', error => '429');
+SELECT failures FROM job_circuits;
+SELECT token FROM job_claim('copy') \gset
+SELECT job_finish(:id, :'token', false, snooze => '0', error => '429');
+SELECT token FROM job_claim('copy') \gset
+SELECT job_finish(:id, :'token', false, snooze => '0', error => '429');
+SELECT state FROM job_circuits;
+SELECT attempt FROM job_waiting WHERE job_name = 'copy';
+SELECT job_cancel('copy');
+SELECT job_set_circuit('drive', cooldown => '1 us');
+SELECT job_circuit_allows('drive'), job_circuit_report('drive', true);
+SELECT job_set_circuit('drive', cooldown => '1 hour');
 
 -- triggered runs in the database wait, and start when it closes
 SELECT job_circuit_report('drive', false) FROM generate_series(1, 3);
@@ -123,6 +142,7 @@ SELECT job_schedule_external('theirs', circuit => 'drive');
 SELECT job_set_circuit('mine', owner => 'regress_janitor_owner');
 SELECT name FROM job_circuits;
 SELECT count(*) FROM job_circuit_history;
+SELECT * FROM job_circuit_state('drive');
 SELECT job_set_circuit('mine');
 SELECT job_circuit_allows('mine');
 RESET ROLE;

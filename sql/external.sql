@@ -126,6 +126,9 @@ SELECT count(job_trigger('mail', jsonb_build_object('n', n))) FROM generate_seri
 SELECT count(*) FROM job_claim('mail', 10);
 SELECT count(*) FROM job_claim('mail', 10);
 SELECT health, running, waiting FROM job_status WHERE job_name = 'mail';
+SELECT check_name, ok, regexp_replace(detail, 'ends at .*', 'ends ...') AS detail, hint
+FROM job_why('mail') WHERE check_name IN ('running', 'claim');
+SELECT job_name, phase, pid IS NULL AS outside, count(*) FROM job_progress GROUP BY 1, 2, 3;
 
 -- cancelling takes runs from their workers, at once; a rollback gives them back
 SELECT execution_id AS id FROM job_lease WHERE job_name = 'mail' ORDER BY 1 LIMIT 1 \gset
@@ -159,6 +162,23 @@ SELECT job_wait(:id, '30 s');
 SELECT status, error_message FROM job_execution WHERE id = :id;
 SELECT job_cancel('mail');
 SELECT job_alter('mail', '{"timeout": null}');
+
+-- what is due and nobody claims is said to be so, with what to type; or it
+-- waits for the run with its key
+SELECT job_trigger('mail') AS id \gset
+UPDATE job_queue SET run_at = run_at - interval '1 hour' WHERE execution_id = :id;
+SELECT health, regexp_replace(health_detail, 'since .* and', 'since ... and') AS detail, overdue
+FROM job_status WHERE job_name = 'mail';
+SELECT check_name, ok, regexp_replace(detail, 'since .* and', 'since ... and') AS detail, hint
+FROM job_why('mail') WHERE check_name IN ('running', 'claim');
+SELECT job_cancel('mail');
+SELECT job_trigger('mail', key => 'k') AS id \gset
+SELECT token FROM job_claim('mail') \gset
+SELECT job_trigger('mail', key => 'k') AS later \gset
+SELECT check_name, ok, regexp_replace(detail, 'since .* and', 'since ... and') AS detail, hint
+FROM job_why('mail') WHERE check_name = 'claim';
+SELECT job_cancel('mail');
+SELECT ok, detail FROM job_why('mail') WHERE check_name = 'claim';
 
 -- nothing of a paused job is handed out
 SELECT job_trigger('mail') AS id \gset

@@ -1127,8 +1127,10 @@ CREATE VIEW job_status WITH (security_barrier) AS
 											   j.circuit, replace(j.circuit_state, '_', '-'), j.probe_at)
 			   WHEN 'rate_limited' THEN format('%s runs wait for a rate limit, the first until %s; SELECT * FROM job_rate_limit WHERE job_name = %L;',
 											   j.refused, j.admitted_at, j.name)
-			   WHEN 'overdue' THEN format('due since %s; SELECT * FROM job_why(%L);', j.due, j.name)
-			   WHEN 'late' THEN format('due since %s; SELECT * FROM job_why(%L);', j.due, j.name)
+			   WHEN 'overdue' THEN format('due since %s%s; SELECT * FROM job_why(%L);', j.due,
+										  CASE WHEN j.kind = 'external' THEN ' and not claimed by a worker' END, j.name)
+			   WHEN 'late' THEN format('due since %s%s; SELECT * FROM job_why(%L);', j.due,
+									   CASE WHEN j.kind = 'external' THEN ' and not claimed by a worker' END, j.name)
 			   WHEN 'failing' THEN format('%s in a row%s; SELECT * FROM job_logs(%L);',
 										  j.consecutive_failures, ': ' || j.last_message, j.name)
 			   WHEN 'never_run' THEN format('SELECT job_trigger(%L); runs it now', j.name)
@@ -1175,12 +1177,20 @@ CREATE VIEW job_progress WITH (security_barrier) AS
 				THEN nullif(pg_catalog.pg_blocking_pids(p.pid), '{}')
 		   END AS blocked_by,
 		   p.helper
-	FROM job_progress_rows() p JOIN job_execution e ON e.id = p.execution_id;
+	FROM job_progress_rows() p JOIN job_execution e ON e.id = p.execution_id
+	UNION ALL
+	SELECT l.execution_id, l.job_name, NULL, 'claimed', NULL, NULL, NULL,
+		   NULL, NULL, NULL, NULL, false
+	FROM job_lease l JOIN job_execution e ON e.id = l.execution_id
+	WHERE e.run_as IN (SELECT r.rolname::text COLLATE "C"
+					   FROM pg_catalog.pg_roles r
+					   WHERE pg_catalog.pg_has_role(r.oid, 'MEMBER'))
+	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
 COMMENT ON VIEW job_progress IS 'Runs in progress of the jobs of all roles that the current user is a member of: one row per run, and one for each worker that helps with it.';
 COMMENT ON COLUMN job_progress.execution_id IS 'The run, as in job_execution.';
 COMMENT ON COLUMN job_progress.job_name IS 'Name of the job.';
-COMMENT ON COLUMN job_progress.pid IS 'Process of the worker. NULL: the run waits for one, or its worker has ended.';
-COMMENT ON COLUMN job_progress.phase IS 'What the worker does: running, waiting for a worker, ending (the worker is gone, its end is about to be recorded), or a phase of its kind.';
+COMMENT ON COLUMN job_progress.pid IS 'Process of the worker. NULL: the run waits for one, its worker has ended, or is outside the database.';
+COMMENT ON COLUMN job_progress.phase IS 'What the worker does: running, waiting for a worker, ending (the worker is gone, its end is about to be recorded), claimed (by a worker outside), or a phase of its kind.';
 COMMENT ON COLUMN job_progress.relation IS 'Table or partition in hand, qualified. NULL: none.';
 COMMENT ON COLUMN job_progress.rows_done IS 'Rows handled so far, by this worker.';
 COMMENT ON COLUMN job_progress.estimated_total IS 'Rows that all workers of the run will have handled. NULL: unknown.';
@@ -1342,7 +1352,7 @@ CREATE FUNCTION job_finish(execution_id bigint,
 RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION job_finish FROM PUBLIC;
-COMMENT ON FUNCTION job_finish IS 'For a worker: ends a run, in the transaction that changes the data, so that both are committed or neither. Returns succeeded, retry (another attempt follows), failed (none does, or permanent was given) or snoozed (it waits so long, and no attempt is lost). An error if the lease is lost.';
+COMMENT ON FUNCTION job_finish IS 'For a worker: ends a run, in the transaction that changes the data, so that both are committed or neither. Returns succeeded, retry (another attempt follows), failed (none does, or permanent was given) or snoozed (it waits so long, and no attempt is lost; with success => false its circuit counts a failure all the same). An error if the lease is lost.';
 
 CREATE FUNCTION job_set_circuit(circuit text,
 								failure_threshold int DEFAULT 3,

@@ -25,7 +25,8 @@ SELECT count(*), min(attempt), max(attempt), bool_and(detail = 'rate limit') AS 
 	   max(run_at) > min(run_at) + '59 min' AS in_turn
 FROM job_waiting WHERE job_name = 'call';
 SELECT health, waiting FROM job_status WHERE job_name = 'call';
-SELECT check_name, ok FROM job_why('call') WHERE check_name = 'rate limits';
+SELECT check_name, ok, regexp_replace(detail, 'until .*', 'until ...') AS detail, hint
+FROM job_why('call') WHERE check_name = 'rate limits';
 SELECT count(*) FROM job_claim('call', 100);
 SELECT job_rate_limit_wait('call', '{"teacher": "dan"}') BETWEEN '59 min' AND '1 hour' AS wait;
 
@@ -56,6 +57,11 @@ ROLLBACK;
 SELECT count(*) FROM job_waiting WHERE detail IS NULL;
 SELECT count(*) FROM job_claim('call', 100);
 SELECT job_cancel('call') > 0 AS cancelled;
+SELECT job_trigger('call') AS id \gset
+SELECT count(*) FROM job_claim('call');
+SELECT health, waiting, regexp_replace(health_detail, 'until .*;', 'until ...;') AS detail
+FROM job_status WHERE job_name = 'call';
+SELECT job_cancel('call');
 
 -- refused runs start when the window opens, without anybody asking
 SELECT job_schedule('inside', NULL, 'SELECT 1', max_running => 5);
@@ -65,9 +71,20 @@ SELECT status, count(*) FROM unnest(:'ids'::bigint[]) id, job_wait(id, '30 s') s
 SELECT max(attempt) AS attempt, max(started_at) - min(started_at) > '700 ms' AS in_three_turns
 FROM job_execution WHERE id = ANY (:'ids');
 
+-- so they do of jobs that handle items
+CREATE TABLE subject (id int, done boolean DEFAULT false);
+INSERT INTO subject SELECT generate_series(1, 3);
+SELECT job_schedule_items('each', NULL, 'SELECT id FROM subject WHERE NOT done',
+	$$UPDATE subject SET done = true WHERE id = ($1->>'id')::int$$);
+SELECT job_set_rate_limit('each', 1, '500 ms');
+SELECT array_agg(job_trigger('each')) AS ids FROM generate_series(1, 2) \gset
+SELECT status, count(*) FROM unnest(:'ids'::bigint[]) id, job_wait(id, '30 s') status GROUP BY status;
+SELECT max(attempt) AS attempt, max(started_at) - min(started_at) > '450 ms' AS in_two_turns, sum(records_processed) AS records
+FROM job_execution WHERE id = ANY (:'ids');
+
 -- limits go with their job
 SELECT job_unschedule('inside');
 SELECT count(*) FROM job_rate_limit WHERE job_name = 'inside';
 
-DROP TABLE claimed;
+DROP TABLE claimed, subject;
 DROP EXTENSION pg_janitor;

@@ -252,6 +252,8 @@ job_circuit_report(PG_FUNCTION_ARGS)
 /*
  * job_circuit_state(circuit text, OUT state text, OUT since timestamptz,
  * OUT probe_at timestamptz, OUT failures int); strict
+ *
+ * NULL of a circuit whose owner the caller is no member of.
  */
 Datum
 job_circuit_state(PG_FUNCTION_ARGS)
@@ -264,7 +266,8 @@ job_circuit_state(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (!janitor_circuit_now(name, &circuit))
+	if (!janitor_circuit_now(name, &circuit) ||
+		(!superuser() && !is_member_of_role(GetUserId(), circuit.owner_oid)))
 		PG_RETURN_NULL();
 	values[0] = CStringGetTextDatum(janitor_circuit_state_name(circuit.breaker.state));
 	values[1] = TimestampTzGetDatum(circuit.breaker.since);

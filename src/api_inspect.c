@@ -34,6 +34,9 @@ PG_FUNCTION_INFO_V1(job_check_installation);
 /* Waiting runs that job_why() counts. */
 #define REFUSED_COUNTED 1000
 
+/* Due ones that it looks at for one that waits for nothing. */
+#define UNCLAIMED_LOOKED_AT 1000
+
 /* --- job_next_runs --- */
 
 static int
@@ -365,19 +368,94 @@ check_limits(ReturnSetInfo *result, const JanitorGate *gate)
 					   quote_literal_cstr(gate->job->name)));
 }
 
-/* Runs of an external job are in the hands of workers outside. */
-static void
+static bool
+take_first_lease(JanitorLease *lease, void *arg)
+{
+	JanitorLease *first = arg;
+
+	if (first->execution_id == 0 || lease->lease_until < first->lease_until)
+		*first = *lease;
+	return true;
+}
+
+/*
+ * Runs of an external job are in the hands of workers outside.  false: there
+ * are as many as may be.
+ */
+static bool
 check_leases(ReturnSetInfo *result, const JanitorJob *job)
 {
 	int			running = janitor_lease_count(job->name);
+	bool		ok = job->max_running == 0 || running < job->max_running;
+	JanitorLease first = {.execution_id = 0};
+	StringInfoData detail;
 
-	put_check(result, "running",
-			  job->max_running == 0 || running < job->max_running,
-			  job->max_running == 0 ?
-			  psprintf("%d runs in the hands of workers", running) :
-			  psprintf("%d of at most %d runs in the hands of workers",
-					   running, job->max_running),
-			  "They must end, or raise max_running. What is due is started by job_claim() of a worker, not by the server.");
+	initStringInfo(&detail);
+	appendStringInfo(&detail, "%d", running);
+	if (job->max_running > 0)
+		appendStringInfo(&detail, " of at most %d", job->max_running);
+	appendStringInfoString(&detail, " runs in the hands of workers");
+	janitor_lease_scan_job(job->name, take_first_lease, &first);
+	if (first.execution_id != 0)
+		appendStringInfo(&detail, ", the first lease ends at %s (execution "
+						 INT64_FORMAT ")",
+						 time_text(first.lease_until), first.execution_id);
+	put_check(result, "running", ok, detail.data,
+			  psprintf("They have to end: by their workers, with their leases, or SELECT job_cancel(%s); or raise max_running.",
+					   quote_literal_cstr(job->name)));
+	return ok;
+}
+
+/* What could be claimed, but for others with the same key. */
+typedef struct Unclaimed
+{
+	JanitorEntry free;			/* id 0: none */
+	JanitorEntry keyed;			/* likewise */
+	int			looked_at;
+} Unclaimed;
+
+static bool
+find_unclaimed(JanitorEntry *entry, void *arg)
+{
+	Unclaimed  *unclaimed = arg;
+
+	if (entry->key != NULL &&
+		strcmp(entry->key, JANITOR_KEY_SCHEDULE) == 0)
+		return true;
+	if (entry->key == NULL || entry->key[0] == '@' ||
+		!janitor_lease_has_key(entry->job_name, entry->key))
+		unclaimed->free = *entry;
+	else if (unclaimed->keyed.id == 0)
+		unclaimed->keyed = *entry;
+	return unclaimed->free.id == 0 &&
+		++unclaimed->looked_at < UNCLAIMED_LOOKED_AT;
+}
+
+/* The server starts nothing of an external job. */
+static void
+check_claim(ReturnSetInfo *result, const JanitorJob *job)
+{
+	Unclaimed	unclaimed = {.looked_at = 0};
+
+	janitor_entry_scan(job->name, DT_NOBEGIN, 0, janitor_clock(),
+					   find_unclaimed, &unclaimed);
+	if (unclaimed.free.id != 0)
+		put_check(result, "claim", false,
+				  psprintf("a run is due since %s and no worker has claimed it",
+						   time_text(unclaimed.free.run_at)),
+				  psprintf("A worker has to SELECT * FROM job_claim(%s); SELECT job_grant('role', 'work', %s); lets it.",
+						   quote_literal_cstr(job->name),
+						   quote_literal_cstr(job->name)));
+	else if (unclaimed.keyed.id != 0)
+		put_check(result, "claim", false,
+				  psprintf("a run is due since %s and waits for the one in progress with its key \"%s\"",
+						   time_text(unclaimed.keyed.run_at),
+						   unclaimed.keyed.key),
+				  psprintf("SELECT * FROM job_runs WHERE job_name = %s AND status = 'running';",
+						   quote_literal_cstr(job->name)));
+	else
+		put_check(result, "claim", true, "nothing is due that could be claimed",
+				  NULL);
 }
 
 static void
@@ -433,7 +511,11 @@ job_why(PG_FUNCTION_ARGS)
 	check_circuit(result, &gate);
 	check_limits(result, &gate);
 	if (job->kind == JANITOR_KIND_EXTERNAL)
-		check_leases(result, job);
+	{
+		if (check_leases(result, job) && !job->paused &&
+			gate.passage != JANITOR_NO_PASS)
+			check_claim(result, job);
+	}
 	else
 		check_capacity(result, job);
 	check_last_run(result, job);

@@ -444,16 +444,22 @@ begin_outcome(JanitorOutcome *outcome, JanitorStatus status)
 	outcome->records = -1;
 }
 
-/* The run is back in the queue, with the same id and the same attempt. */
+/*
+ * The run is back in the queue, with the same id and the same attempt.  That
+ * it could not be done is a failure of the other side if its worker says so.
+ */
 static const char *
-snooze(JanitorLease *lease, int64 delay, const char *why)
+snooze(JanitorLease *lease, const JanitorJob *job, const JanitorWord *word)
 {
 	JanitorExecution was;
 
 	if (!janitor_execution_unstart(lease->execution_id, &was))
 		refuse(lease->execution_id);
-	janitor_requeue(&was, janitor_clock() + delay,
-					why ? why : JANITOR_DETAIL_WAITS_SNOOZE);
+	if (!word->success && job->circuit != NULL)
+		janitor_circuit_feed(job->circuit, false, lease->claimed_at,
+							 lease->execution_id);
+	janitor_requeue(&was, janitor_clock() + word->snooze,
+					word->error ? word->error : JANITOR_DETAIL_WAITS_SNOOZE);
 	return "snoozed";
 }
 
@@ -468,7 +474,7 @@ janitor_lease_end(JanitorLease *lease, const JanitorJob *job,
 	janitor_lease_delete(lease);
 	janitor_run_ended_at_end(janitor_job_hash(lease->job_name));
 	if (word->snooze >= 0 && job != NULL)
-		return snooze(lease, word->snooze, word->error);
+		return snooze(lease, job, word);
 
 	begin_outcome(&outcome, word->success ? JANITOR_SUCCEEDED :
 				  JANITOR_FAILED);
