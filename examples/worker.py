@@ -8,10 +8,15 @@ HANDLERS.py has a dict HANDLERS: name of a job -> function(args).  It makes the
 call, outside of any transaction, and returns a function(db) that stores what
 came of it and says how many records that were: it runs in the transaction that
 finishes the run.  When the call fails it raises Snooze, Permanent or anything
-else, perhaps with such a function as `store`.
+else; an exception may have such a function, too, as its attribute `store`:
+store(db, final), where final is that no other attempt follows.
+
+Ends when it loses the server, with nothing lost: let systemd start it again.
 """
 
 import argparse
+import datetime
+import email.utils
 import importlib.util
 import json
 import os
@@ -27,9 +32,7 @@ from psycopg.types.json import Jsonb
 class Failed(Exception):
     """Another attempt may do better."""
 
-    def __init__(self, message, store=None):
-        super().__init__(message)
-        self.store = store
+    store = None
 
 
 class Permanent(Failed):
@@ -44,6 +47,16 @@ class Snooze(Failed):
         self.seconds = seconds
 
 
+def retry_after(header):
+    """Seconds: what Retry-After says, in seconds or as a date."""
+    try:
+        return max(float(header), 0)
+    except ValueError:
+        then = email.utils.parsedate_to_datetime(header)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        return max((then - now).total_seconds(), 0)
+
+
 def call(url, data=None, timeout=5):
     """A request with JSON in both directions; what its failure means."""
     body = None if data is None else json.dumps(data).encode()
@@ -53,7 +66,7 @@ def call(url, data=None, timeout=5):
             return json.loads(answer.read())
     except urllib.error.HTTPError as error:
         if error.code == 429:
-            raise Snooze("429", float(error.headers.get("Retry-After", 30)))
+            raise Snooze("429", retry_after(error.headers.get("Retry-After", "30")))
         text = error.read(1000).decode(errors="replace")
         if 400 <= error.code < 500:
             raise Permanent(f"{error.code} {text}")
@@ -80,21 +93,23 @@ def finish(db, run, **word):
 
 
 def work(db, job, run, handler):
-    store, word = None, {}
+    store, failed, word = None, None, {}
     try:
         store = handler(run[2])
-    except Snooze as reason:
-        word = {"error": str(reason), "snooze": f"{reason.seconds} seconds"}
     except Exception as reason:
-        store = getattr(reason, "store", None)
-        word = {"success": False, "error": str(reason) or repr(reason),
-                "permanent": isinstance(reason, Permanent)}
+        failed = getattr(reason, "store", None)
+        word = {"success": False, "error": str(reason) or repr(reason)}
+        if isinstance(reason, Snooze):
+            word["snooze"] = f"{reason.seconds} seconds"
+        elif isinstance(reason, Permanent):
+            word["permanent"] = True
     try:
         with db.transaction():
-            records = store(db) if store else None
             if not word:
-                word = {"records": records}
+                word["records"] = store(db)
             said = finish(db, run, **word)
+            if said in ("retry", "failed") and failed:
+                failed(db, said == "failed")
     except psycopg.errors.ObjectNotInPrerequisiteState:
         said = "too late: the lease is lost, and all of it is undone"
     print(f"{job} {run[0]}: {said} {word.get('error', '')}", flush=True)
@@ -120,8 +135,11 @@ def main():
     spec.loader.exec_module(module)
 
     with connect(options.dsn) as db:
+        told = []               # by notifications that came during statements
+        db.add_notify_handler(told.append)
         db.execute("LISTEN pg_janitor")
         while True:
+            told.clear()
             found = 0
             for job, handler in module.HANDLERS.items():
                 for run in claim(db, job, options):
@@ -129,7 +147,7 @@ def main():
                     found += 1
             if found == 0 and options.until_idle:
                 return
-            if found == 0:
+            if found == 0 and not told:
                 next(db.notifies())     # something has become claimable
 
 

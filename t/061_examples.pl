@@ -7,6 +7,7 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use File::Path qw(make_path);
+use IPC::Run;
 use Test::More;
 use PostgreSQL::Test::Utils;
 use JanitorTest;
@@ -45,6 +46,8 @@ sub asked
 sub sql { return value($node, "SET client_min_messages = error; $_[0]"); }
 sub load { return sql(slurp_file("$examples/$_[0]")); }
 
+sql('CREATE TABLE retries (job text, attempt int, delay interval, first interval)');
+
 # Lets workers do all there is to do, until nothing waits or is in progress.
 sub work
 {
@@ -56,6 +59,9 @@ sub work
 			"$examples/$handlers", '--until-idle', '--lease', '20' ]);
 		die $err if $err;
 		note $out;
+		sql("INSERT INTO retries SELECT q.job_name, q.attempt, q.run_at - e.completed_at, d.retry_delay
+			FROM job_queue q JOIN job_execution e ON e.id = q.retry_of JOIN job_definition d ON d.name = q.job_name
+			WHERE q.job_name IN ($names) AND q.detail IS NULL");
 		my $wait = sql("SELECT count(*) FROM job_queue WHERE job_name IN ($names) AND key IS DISTINCT FROM '\@schedule'");
 		last if $wait == 0;
 		eventually($node, "SELECT min(run_at) <= clock_timestamp() FROM job_queue
@@ -92,8 +98,10 @@ subtest 'Heimdall: tokens and channel statistics' => sub {
 		('twitch', 'bot', '$api/ok/none', NULL, now() + interval '1 min', NULL),
 		('myspace', 'channel', '$api/ok/unknown', $secret, now(), NULL)});
 
-	is(run_job($node, 'integration_token_refresh')->{records_processed}, 7,
+	my $selected = run_job($node, 'integration_token_refresh');
+	is($selected->{records_processed}, 7,
 		'H-17, H-18: those within the buffer, with a token, of a known platform');
+	is($selected->{result}{skipped}, 2, 'H-18: the others are counted');
 	is(run_job($node, 'integration_token_refresh')->{records_processed}, 7, 'asked again');
 	is(sql(q{SELECT count(*) FROM job_queue WHERE job_name = 'integration_token'}), 7,
 		'each waits once all the same');
@@ -112,9 +120,11 @@ subtest 'Heimdall: tokens and channel statistics' => sub {
 		'nor in the record');
 	is(sql(q{SELECT action || ' ' || count(*) || ' ' || count(actor_id) || count(actor_ip)
 			FROM heimdall."AuditEvent" GROUP BY action ORDER BY action DESC}),
-		"integration_token_refreshed 5 00\nintegration_token_error 1 00", 'H-20, H-21: audited, with no user and no address');
+		"integration_token_refreshed 5 00\nintegration_token_error 2 00", 'H-20, H-21: audited, with no user and no address');
 	like(sql(q{SELECT status || ' ' || last_error FROM heimdall."Integration" WHERE platform = 'trovo'}),
 		qr/^error 400 .*invalid_grant/, 'H-21: an error state');
+	like(sql(q{SELECT status || ' ' || last_error FROM heimdall."Integration" WHERE api ~ ':1$'}),
+		qr/^error .*refused/, 'H-21: also when the last attempt has failed, and not before');
 	is(asked('/invalid/4/token'), 1, 'invalid_grant is not tried again');
 	is(sql(q{SELECT string_agg(status || ' ' || attempt, ', ' ORDER BY attempt) FROM job_execution
 			WHERE args->>'id' = (SELECT id::text FROM heimdall."Integration" WHERE api ~ 'limited')}),
@@ -161,8 +171,10 @@ subtest 'Barycenter: peer discovery' => sub {
 		. 'p4 active true true true, p5 pending_verification true false false',
 		'errors are stored on the peer, its status is untouched');
 	is(sql(q{SELECT pinned_jwks FROM barycenter.trusted_peers WHERE id = 'p4'}), 'kept', 'pinned keys stay pinned');
-	is(sql(q{SELECT failed || ' ' || error_message FROM barycenter.peer_discovery_report}),
-		'2 2 peers failed to refresh', 'the report of its source');
+	is(sql(q{SELECT string_agg(id || ' ' || verification, ', ' ORDER BY id) FROM barycenter.trusted_peers WHERE token_endpoint IS NOT NULL}),
+		'p1 discovered, p4 discovered', 'their endpoints and their level of verification are kept up to date');
+	is(sql(q{SELECT failed || ' ' || error_message || ' ' || rotated::text FROM barycenter.peer_discovery_report}),
+		'2 2 peers failed to refresh {four}', 'the report of its source, and a warning of other keys');
 };
 
 # --- PinTeach ---
@@ -209,13 +221,17 @@ subtest 'PinTeach: delayed runs' => sub {
 };
 
 subtest 'PinTeach: calendar and Drive' => sub {
-	$ENV{GOOGLE} = $api;
+	$ENV{DRIVE} = $api;
+	$ENV{CALENDAR} = "$api/broken";
+	sql(q{SELECT job_alter('calendar_sync', '{"retry_delay": "100 ms"}')});
 	sql(q{INSERT INTO pinteach.session_calendar_sync SELECT gen_random_uuid() FROM generate_series(1, 45)});
 	foreach my $left (25, 5, 0)
 	{
-		trigger($node, 'calendar_sync');
+		my $id = trigger($node, 'calendar_sync');
 		work('pinteach/handlers.py', 'calendar_sync');
 		is(sql(q{SELECT count(*) FROM pinteach.session_calendar_sync WHERE status = 'pending'}), $left, 'P-05: batches of 20');
+		is(sql("SELECT string_agg(status || ' ' || attempt, ', ' ORDER BY id) FROM job_execution WHERE job_name = 'calendar_sync' AND id >= $id"),
+			$left == 25 ? 'failed 1, failed 2, succeeded 3' : 'succeeded 1', 'P-07: tried again by itself');
 	}
 	is(sql(q{SELECT count(DISTINCT google_calendar_event_id) || ' ' || count(google_meet_link) FROM pinteach.session_calendar_sync}),
 		'45 45', 'each has its event and its link');
@@ -232,13 +248,18 @@ subtest 'PinTeach: calendar and Drive' => sub {
 	sql(q{SELECT job_set_circuit('google-drive', 100)});
 	sql(q{SELECT job_alter('drive_copy', '{"retry_delay": "100 ms"}')});
 	sql(q{SET search_path = pinteach, public;
-		SELECT link_resource('00000000-0000-0000-0000-0000000000a1', path) FROM unnest('{/ok/f1,/limited/f2,/broken/f3,/ok/f4}'::text[]) path;
+		SELECT link_resource('00000000-0000-0000-0000-0000000000a1', path) FROM unnest('{/ok/f1,/broken/f2,/ok/f3,/limited/f4}'::text[]) path;
 		SELECT link_resource('00000000-0000-0000-0000-0000000000b1', path) FROM unnest('{/ok/trash,/ok/gone,/invalid/f7}'::text[]) path});
 	is(sql(q{SELECT count(*) FROM job_claim('drive_copy', 10, '100 ms')}), 3, 'P-09: three at a time');
 	eventually($node, q{SELECT count(*) = 0 FROM job_lease}, 'their worker dies');
 	work('pinteach/handlers.py', 'drive_copy');
 	is(sql(q{SELECT status || ' ' || count(*) FROM pinteach.drive_file_copies GROUP BY status ORDER BY status}),
 		"copied 6\nfailed 1", 'P-08, P-25: copied in the end, but for the one that cannot be');
+	is(sql(q{SELECT status || ' ' || attempt FROM job_execution WHERE job_name = 'drive_copy'
+			AND args->>'copy' = (SELECT id::text FROM pinteach.drive_file_copies WHERE source ~ 'limited')}),
+		'succeeded 1', 'P-10: what is refused is put off, not failed');
+	is(sql(q{SELECT count(*) > 0 AND bool_and(delay BETWEEN 0.75 * first * 2 ^ (attempt - 2) AND 1.26 * first * 2 ^ (attempt - 2)) FROM retries}),
+		't', 'P-25: each attempt twice as long after the one before') or note sql('SELECT * FROM retries');
 	is(sql(q{SELECT bool_and(n <= 5) AND bool_and(mine <= 3) FROM (
 			SELECT count(*) OVER w AS n, count(*) OVER t AS mine FROM job_execution WHERE job_name = 'drive_copy'
 			WINDOW w AS (ORDER BY started_at RANGE BETWEEN CURRENT ROW AND '1.9 s' FOLLOWING),
@@ -258,7 +279,7 @@ subtest 'Rapua: orphaned uploads' => sub {
 	my $uploads = $ENV{UPLOADS} = "$directory/uploads";
 	my $old = time() - 2 * 86400;
 	foreach my $path (qw(2025/11/17/used.png 2025/11/17/orphan.png 2025/11/17/orphan-400.png
-		2025/12/01/alone.png 2025/11/18/external.png 2025/11/18/new.png 2025/11/18/100%_off_[1].png 2025/11/18/100X_off_[1].png))
+		2025/12/01/alone.png 2025/11/18/external.png 2025/11/18/abs.png 2025/11/18/shared.png 2025/11/18/photo.JPG 2025/11/17/sed.png 2025/11/18/new.png 2025/11/18/100%_off_[1].png 2025/11/18/100X_off_[1].png))
 	{
 		my $file = "$uploads/$path";
 		make_path($file =~ s{/[^/]*$}{}r);
@@ -272,6 +293,8 @@ subtest 'Rapua: orphaned uploads' => sub {
 	sql(q{SET search_path = rapua;
 		INSERT INTO blocks VALUES ('b1', '{"url": "/static/uploads/2025/11/17/used.png"}'),
 			('b2', '{"url": "https://example.com/static/uploads/2025/11/18/external.png"}'),
+			('b4', '{"url": "http://localhost:8090/static/uploads/2025/11/18/abs.png"}'),
+			('b5', '{"url": "/static/uploads/2025/11/18/shared.png"}'), ('b6', '{"url": "/static/uploads/2025/11/18/shared.png"}'),
 			('b3', '{"items": [{"html": "<img src=\"/static/uploads/2025/11/18/100%_off_[1].png\">"}]}');
 		INSERT INTO uploads (id, original_url, block_id, sizes) VALUES
 			('u1', '/static/uploads/2025/11/17/used.png', 'b1', NULL),
@@ -280,7 +303,12 @@ subtest 'Rapua: orphaned uploads' => sub {
 			('u4', 'https://cdn.example.com/static/uploads/2025/11/17/x.png', NULL, NULL),
 			('u5', '/static/uploads/2025/11/17/missing.png', 'gone', NULL),
 			('u6', 'https://cdn.example.com/static/uploads/2025/11/17/evil.png', 'gone', NULL)});
+	sql(q{INSERT INTO rapua.uploads (id, original_url, block_id, sizes) VALUES ('u7', '/static/uploads/x', 'gone', 'no JSON')});
+	is(run_job($node, 'orphaned_uploads')->{status}, 'failed', 'R-24: the first step fails');
+	is(sql(q{SELECT count(*) FROM job_queue WHERE job_name IN ('file_delete', 'disk_inventory')}), 0, 'R-24: the second is not begun');
+	sql(q{DELETE FROM rapua.uploads WHERE id = 'u7'});
 	is(run_job($node, 'orphaned_uploads')->{status}, 'succeeded', 'R-24: two steps in order');
+	is(sql(q{SELECT count(*) FROM job_queue WHERE job_name = 'disk_inventory'}), 1, 'R-24: then it is');
 	is(sql('SELECT string_agg(id, $$ $$ ORDER BY id) FROM rapua.uploads'), 'u1 u4',
 		'R-26, R-28: uploads of blocks that are gone; those without one are no orphans');
 	is(sql(q{SELECT count(*) FROM job_queue WHERE job_name = 'file_delete'}), 5, 'R-26, R-27: their paths survive in the runs, size variants too');
@@ -291,7 +319,7 @@ subtest 'Rapua: orphaned uploads' => sub {
 	work('rapua/handlers.py', 'file_delete', 'disk_inventory');
 	my @left = sort split /\n/, (run_command([ 'find', $uploads, '-mindepth', '1', '-printf', '%P\n' ]))[0];
 	is_deeply(\@left, [ '2025', '2025/11', '2025/11/17', '2025/11/17/used.png', '2025/11/18',
-		'2025/11/18/100%_off_[1].png', '2025/11/18/new.png' ],
+		map { "2025/11/18/$_" } '100%_off_[1].png', 'abs.png', 'new.png', 'shared.png' ],
 		'R-25, R-31, R-32: orphans and empty directories go; what is used, and what is new, stays')
 	  or diag(explain(\@left));
 	is(sql(q{SELECT status FROM job_execution WHERE args->>'path' ~ 'missing'}), 'succeeded', 'R-30: a file that is missing is no error');
@@ -300,6 +328,49 @@ subtest 'Rapua: orphaned uploads' => sub {
 	is(run_job($node, 'orphaned_uploads')->{status}, 'succeeded', 'R-33: again');
 	is(sql(q{SELECT count(*) FROM job_queue WHERE job_name = 'file_delete'}), 0, 'there is nothing left to do');
 	sql(q{SELECT job_cancel('disk_inventory')});
+};
+
+# --- workers that stay ---
+
+subtest 'a worker that waits for notifications' => sub {
+	sql(q{SELECT job_schedule_external('echo', retry_delay => '100 ms', max_running => 1)});
+	append_to_file("$directory/echo.py", <<'PY');
+import os
+
+SEEN = set()
+
+def echo(args):
+    if "fatal" in args and not os.path.exists(args["fatal"]):
+        open(args["fatal"], "w").close()
+        os._exit(1)
+    if args["n"] % 2 and args["n"] not in SEEN:
+        SEEN.add(args["n"])
+        raise ValueError("the first time")
+    return lambda db: args["n"]
+
+HANDLERS = {"echo": echo}
+PY
+	my @command = ($python, "$examples/worker.py", $ENV{DSN}, "$directory/echo.py", '--lease', '2');
+	my $worker = IPC::Run::start([ @command ], '<', \'', '>', \my $out, '2>', \my $err);
+	my @ids = map { trigger($node, 'echo', qq{'{"n": $_}'}) } 1 .. 4;
+	is(wait_run($node, $_)->{status}, $ids[0] == $_ || $ids[2] == $_ ? 'failed' : 'succeeded', 'it is told of what is triggered') for @ids;
+	eventually($node, q{SELECT count(*) = 6 FROM job_execution WHERE job_name = 'echo' AND status <> 'running'}, 'of what is tried again');
+	my $later = trigger($node, 'echo', q{'{"n": 6}', run_at => now() + '1 s'});
+	is(wait_run($node, $later)->{records_processed}, 6, 'of what becomes due');
+	sql(q{SELECT job_pause('echo')});
+	my $paused = trigger($node, 'echo', q{'{"n": 8}'});
+	sql(q{SELECT job_resume('echo')});
+	is(wait_run($node, $paused)->{records_processed}, 8, 'of what is resumed');
+	is(sql(q{SELECT string_agg(status || ' ' || attempt, ', ' ORDER BY status, attempt) FROM job_execution WHERE job_name = 'echo'}),
+		'failed 1, failed 1, succeeded 1, succeeded 1, succeeded 1, succeeded 1, succeeded 2, succeeded 2', 'each once');
+
+	# one of two dies with a run in its hands
+	my $second = IPC::Run::start([ @command ], '<', \'', '>', \my $out2, '2>', \my $err2);
+	my $lost = trigger($node, 'echo', qq{'{"n": 10, "fatal": "$directory/died"}'});
+	is(wait_run($node, $lost)->{status}, 'interrupted', 'the run of one that dies is taken back at the end of its lease');
+	eventually_is($node, "SELECT string_agg(status || ' ' || attempt, ', ') FROM job_execution WHERE retry_of = $lost AND status <> 'running'",
+		'succeeded 2', 'and another one does it');
+	$_->kill_kill for $worker, $second;
 };
 
 # --- the worker in shell ---

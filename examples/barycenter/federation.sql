@@ -9,11 +9,13 @@ CREATE TABLE trusted_peers
 	domain text UNIQUE NOT NULL,
 	issuer_url text NOT NULL,
 	status text NOT NULL DEFAULT 'pending_verification',
+	verification text NOT NULL DEFAULT 'none',
 	jwks_uri text,
+	token_endpoint text,
 	pinned_jwks text,
 	last_discovery_refresh timestamptz,
 	last_discovery_error text,
-	jwks_rotated boolean NOT NULL DEFAULT false
+	jwks_rotated boolean NOT NULL DEFAULT false	-- it has other keys than the pinned ones
 );
 
 SELECT job_schedule_external('peer_discovery',
@@ -28,5 +30,6 @@ $$, description => 'All active peers, nightly');
 -- What its source reports of a night: peers that failed make it no success.
 CREATE VIEW peer_discovery_report AS
 SELECT count(*) AS peers, count(*) FILTER (WHERE last_discovery_error IS NOT NULL) AS failed,
+	   array_agg(domain) FILTER (WHERE jwks_rotated) AS rotated,
 	   nullif(count(*) FILTER (WHERE last_discovery_error IS NOT NULL), 0) || ' peers failed to refresh' AS error_message
 FROM trusted_peers WHERE status = 'active';

@@ -3,7 +3,7 @@
 import hashlib
 import os
 
-from worker import Failed, Permanent, Snooze, call, read
+from worker import Failed, call, read
 
 KEY = os.environ.get("HEIMDALL_KEY", "example").encode()
 
@@ -33,19 +33,19 @@ def refresh_token(args):
         db.execute('INSERT INTO heimdall."AuditEvent" (action, metadata) '
                    "VALUES (%s, jsonb_build_object('integration', %s::text))", (action, args["id"]))
 
-    def store_error(db):
-        db.execute('UPDATE heimdall."Integration" SET status = %s, last_error = %s WHERE id = %s',
-                   ("error", message, args["id"]))
-        audit(db, "integration_token_error")
-
     try:
         new = call(api + "/token", {"grant_type": "refresh_token",
                                   "refresh_token": decrypt(token)}, timeout=0.5)
-    except Snooze:
+    except Failed as error:
+        message = str(error)
+
+        def store_error(db, final):
+            if final:           # while there are attempts left nothing is wrong
+                db.execute('UPDATE heimdall."Integration" SET status = %s, last_error = %s WHERE id = %s',
+                           ("error", message, args["id"]))
+                audit(db, "integration_token_error")
+        error.store = store_error
         raise
-    except Permanent as error:
-        message = error.args[0]
-        raise Permanent(message, store_error)
 
     def store(db):
         db.execute('UPDATE heimdall."Integration" SET access_token = %s, refresh_token = %s, '

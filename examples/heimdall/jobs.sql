@@ -8,12 +8,17 @@ SELECT job_schedule_external('integration_token',
 	description => 'Refreshes the OAuth token of one integration',
 	max_running => 4, max_attempts => 4, retry_delay => '1 s', circuit => 'platforms');
 
+-- Its result says how many expire and are left alone: without a refresh token,
+-- in error, of a platform that nobody knows.
 SELECT job_schedule('integration_token_refresh', '0 */5 * * * *', $$
-	SELECT count(job_trigger('integration_token', jsonb_build_object('id', id), key => id::text))
-	FROM "Integration"
-	WHERE expires_at <= job_now() + make_interval(mins => job_arg('buffer_minutes')::int)
-	  AND refresh_token IS NOT NULL AND status = 'ok'
-	  AND platform IN ('twitch', 'youtube', 'kick', 'trovo')
+	SELECT job_report(count(t.id), jsonb_build_object('skipped', count(*) - count(t.id)))
+	FROM "Integration" i
+	LEFT JOIN LATERAL (
+		SELECT job_trigger('integration_token', jsonb_build_object('id', i.id), key => i.id::text) AS id
+		WHERE i.refresh_token IS NOT NULL AND i.status = 'ok'
+		  AND i.platform IN ('twitch', 'youtube', 'kick', 'trovo')
+	) t ON true
+	WHERE i.expires_at <= job_now() + make_interval(mins => job_arg('buffer_minutes')::int)
 $$, description => 'Tokens that expire within the buffer', args => '{"buffer_minutes": 15}');
 
 SELECT job_schedule_external('channel_stats',

@@ -2,9 +2,10 @@
 
 import os
 
-from worker import Failed, Permanent, Snooze, call, read
+from worker import Failed, Permanent, call, read
 
-GOOGLE = os.environ["GOOGLE"]   # where it answers
+CALENDAR = os.environ["CALENDAR"]       # where they answer
+DRIVE = os.environ["DRIVE"]
 
 
 def calendar_sync(args):
@@ -13,7 +14,7 @@ def calendar_sync(args):
     for session, in read("SELECT session_id::text FROM pinteach.session_calendar_sync "
                          "WHERE status = 'pending' ORDER BY session_id LIMIT 20"):
         try:
-            events[session] = call(GOOGLE + "/ok/calendar", {"session": session}, timeout=0.5)
+            events[session] = call(CALENDAR + "/calendar", {"session": session}, timeout=0.5)
         except Permanent as error:
             errors[session] = str(error)
 
@@ -30,28 +31,25 @@ def calendar_sync(args):
 
 
 def drive_copy(args):
-    def status(to, file=None):
-        return lambda db: db.execute(
+    def status(db, to, file=None):
+        return db.execute(
             "UPDATE pinteach.drive_file_copies SET status = %s, drive_file_id = coalesce(%s, drive_file_id) "
             "WHERE id = %s", (to, file, args["copy"])).rowcount
 
     (source,), = read("UPDATE pinteach.drive_file_copies SET status = 'copying' WHERE id = %s "
                       "RETURNING source", args["copy"])
     try:
-        copy = call(GOOGLE + source, {"copy": args["copy"]}, timeout=0.5)
-    except Permanent as error:
-        raise Permanent(str(error), status("failed"))
-    except Snooze:
-        raise
+        copy = call(DRIVE + source, {"copy": args["copy"]}, timeout=0.5)
     except Failed as error:
-        raise Failed(str(error), status("pending"))
-    return status("copied", copy["id"])
+        error.store = lambda db, final: status(db, "failed" if final else "pending")
+        raise
+    return lambda db: status(db, "copied", copy["id"])
 
 
 def drive_check(args):
     (file,), = read("SELECT drive_file_id FROM pinteach.drive_file_copies WHERE id = %s", args["copy"])
     try:
-        state = "trashed" if call(GOOGLE + "/file/" + file, timeout=0.5)["trashed"] else "copied"
+        state = "trashed" if call(DRIVE + "/file/" + file, timeout=0.5)["trashed"] else "copied"
     except Permanent as error:
         if not str(error).startswith("404"):
             raise
