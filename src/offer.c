@@ -131,7 +131,10 @@ janitor_offer(JanitorService *service)
 			return true;
 		}
 		if (!is_saturated(service))
-			round->claimable = lappend(round->claimable, noted->name);
+		{
+			/* The job may be forgotten before it is announced. */
+			round->claimable = lappend(round->claimable, pstrdup(noted->name));
+		}
 	}
 	else if (noted->look_at != DT_NOBEGIN)
 		return true;			/* somebody holds the next occurrence */
