@@ -34,9 +34,18 @@
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
-#include "utils/pg_locale.h"
 #include "utils/rel.h"
 #include "utils/wait_event.h"
+
+/*
+ * Where the server was built with ICU this header wants ICU's, which whoever
+ * builds an extension need not have.  We read fields that come before those
+ * that depend on it.
+ */
+#pragma push_macro("USE_ICU")
+#undef USE_ICU
+#include "utils/pg_locale.h"
+#pragma pop_macro("USE_ICU")
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "pg_janitor supports PostgreSQL 15 to 18"

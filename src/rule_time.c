@@ -33,7 +33,6 @@
 #include "utils/formatting.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
