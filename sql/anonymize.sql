@@ -136,6 +136,16 @@ SELECT id, ip FROM person WHERE id IN (2, 5) ORDER BY id;
 CALL job_run('tiers');
 SELECT * FROM outcome;
 
+-- what belongs to a run goes with a change, and never causes one
+CREATE TABLE visit (id int, left_at timestamptz, ip inet, erased_by bigint);
+INSERT INTO visit VALUES (1, '2001-01-01', '192.0.2.77');
+SELECT job_schedule_retention('visits', NULL, 'visit', 'left_at', '1 year', action => 'anonymize',
+	set => 'ip = NULL, erased_by = job_execution_id()');
+CALL job_run('visits');
+CALL job_run('visits');
+SELECT id, ip, erased_by = (SELECT min(id) FROM job_runs WHERE job_name = 'visits') AS by_the_first FROM visit;
+SELECT job_unschedule('visits');
+
 -- two rules that take turns with a column are told
 SELECT job_set_rule('tiers', 'generalize', 'person', 'left_at', '1 year', action => 'anonymize',
 	set => $$name = job_mask_partial(r.name, 1, '*', 0)$$);

@@ -261,15 +261,28 @@ typedef struct Calls
 	Oid			unpredictable;	/* a volatile function that is no clock */
 	bool		clock;			/* now() and its like */
 	bool		job_now;
+	bool		run;			/* what else belongs to a run: its id */
 } Calls;
 
-static bool
-is_job_now(Oid function)
+/* Functions of ours whose value is that of the run. */
+static void
+note_ours(Oid function, Calls *calls)
 {
-	char	   *name = get_func_name(function);
+	static const char *const of_run[] = {
+		"job_execution_id", "job_scheduled_for", "job_args", "job_arg"
+	};
+	char	   *name;
 
-	return name != NULL && strcmp(name, "job_now") == 0 &&
-		get_func_namespace(function) == janitor_extension_schema();
+	if (get_func_namespace(function) != janitor_extension_schema())
+		return;
+	name = get_func_name(function);
+	if (strcmp(name, "job_now") == 0)
+		calls->job_now = true;
+	for (int i = 0; i < lengthof(of_run); i++)
+	{
+		if (strcmp(name, of_run[i]) == 0)
+			calls->run = true;
+	}
 }
 
 static bool
@@ -289,8 +302,8 @@ note_function(Oid function, void *context)
 	}
 	if (func_volatile(function) == PROVOLATILE_VOLATILE)
 		calls->unpredictable = function;
-	else if (is_job_now(function))
-		calls->job_now = true;
+	else
+		note_ours(function, calls);
 	return false;
 }
 
@@ -329,13 +342,16 @@ janitor_expression_is_volatile(Node *expression)
 {
 	Calls		calls = calls_of(expression);
 
-	return OidIsValid(calls.unpredictable) || calls.clock || calls.job_now;
+	return OidIsValid(calls.unpredictable) || calls.clock || calls.job_now ||
+		calls.run;
 }
 
 bool
 janitor_expression_is_unpredictable(Node *expression)
 {
-	return OidIsValid(calls_of(expression).unpredictable);
+	Calls		calls = calls_of(expression);
+
+	return OidIsValid(calls.unpredictable) || calls.run;
 }
 
 static void

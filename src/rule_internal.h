@@ -112,7 +112,7 @@ extern void janitor_expression_check_constants(Node *expression,
 /* Does its value change from one run to the next with nothing changed? */
 extern bool janitor_expression_is_volatile(Node *expression);
 
-/* Does it do so within a run? */
+/* Can nobody say what it will be: another value at each look, or in each run? */
 extern bool janitor_expression_is_unpredictable(Node *expression);
 
 /* Written out, with every name qualified; optionally implicit casts too. */
@@ -141,7 +141,8 @@ typedef struct JanitorAssignment
 	char	   *differs;		/* SQL: is r not yet so?  NULL: it cannot be
 								 * told */
 	bool		constant;		/* it is the same for all rows of a run */
-	bool		unpredictable;	/* each look at it gives another value */
+	bool		unknown;		/* until it is written: it is of the item, or
+								 * another one at each look */
 } JanitorAssignment;
 
 typedef struct JanitorAssignments

@@ -27,6 +27,7 @@
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
@@ -176,10 +177,15 @@ append(StringInfo to, const char *separator, const char *text)
 }
 
 static bool
-is_constant(Node *value)
+has_parameter(Node *node, void *context)
 {
-	return !contain_var_clause(value) && !contain_subplans(value) &&
-		!janitor_expression_is_unpredictable(value);
+	if (node == NULL)
+		return false;
+	if (IsA(node, Param))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, has_parameter, NULL, 0);
+	return expression_tree_walker(node, has_parameter, NULL);
 }
 
 static void
@@ -199,8 +205,10 @@ take_assignment(JanitorAssignments *result, TargetEntry *entry, Relation rel,
 	result->list = lappend(result->list, assignment);
 	assignment->attno = column->attnum;
 	assignment->value = janitor_expression_text(value, relid, true);
-	assignment->constant = is_constant(value);
-	assignment->unpredictable = janitor_expression_is_unpredictable(value);
+	assignment->unknown = janitor_expression_is_unpredictable(value) ||
+		has_parameter(value, NULL);
+	assignment->constant = !assignment->unknown &&
+		!contain_var_clause(value) && !contain_subplans(value);
 	append(text, ", ",
 		   psprintf("%s = %s", quote_identifier(NameStr(column->attname)),
 					janitor_expression_text(value, relid, false)));

@@ -177,7 +177,7 @@ find_assignment(const JanitorAssignments *set, AttrNumber attno)
 }
 
 /*
- * FROM, whose row r is as `set` makes it.  What is unpredictable, and may be a
+ * FROM, whose row r is as `set` makes it.  What is unknown, and may be a
  * sequence, is left as it was.  `more`: over the old row, as OLD.
  */
 static char *
@@ -197,7 +197,7 @@ changed(const Trial *trial, const char *more)
 
 		if (column->attisdropped)
 			continue;
-		if (assignment != NULL && !assignment->unpredictable)
+		if (assignment != NULL && !assignment->unknown)
 			appendStringInfo(&sql, ", (%s) AS %s", assignment->value, name);
 		else
 			appendStringInfo(&sql, ", r.%s", name);
@@ -327,7 +327,7 @@ try_twice(const Trial *trial)
 	{
 		const JanitorAssignment *assignment = lfirst(cell);
 
-		if (assignment->differs == NULL ||
+		if (assignment->differs == NULL || assignment->unknown ||
 			!is_so(trial, psprintf("SELECT true %s WHERE %s LIMIT 1", from,
 								   assignment->differs)))
 			continue;
@@ -360,7 +360,7 @@ is_about_constants(const Trial *trial, const JanitorConstraint *constraint)
 }
 
 static bool
-is_unpredictable(const Trial *trial, const JanitorConstraint *constraint)
+is_unknown(const Trial *trial, const JanitorConstraint *constraint)
 {
 	int			attno = -1;
 
@@ -369,7 +369,7 @@ is_unpredictable(const Trial *trial, const JanitorConstraint *constraint)
 		const JanitorAssignment *assignment =
 		find_assignment(trial->ready->set, attno);
 
-		if (assignment != NULL && assignment->unpredictable)
+		if (assignment != NULL && assignment->unknown)
 			return true;
 	}
 	return false;
@@ -497,7 +497,7 @@ try_constraints(const Trial *trial, const List *constraints, bool due)
 	{
 		const JanitorConstraint *constraint = lfirst(cell);
 
-		if (is_unpredictable(trial, constraint) ||
+		if (is_unknown(trial, constraint) ||
 			!(due || constraint->kind == JANITOR_UNIQUE ||
 			  constraint->kind == JANITOR_REFERENCED ||
 			  bms_is_subset(constraint->columns, assigned)))
