@@ -15,9 +15,8 @@
  * names.  What else decides whether a row is an item (sub-selects, functions)
  * is not locked, but looked at with a snapshot taken after the locks.
  *
- * The server analyses the query, the condition on the key and the locks are
- * added to its tree, and the server writes it out again: nothing is pasted
- * into the user's text, and the condition is where an index can serve it.
+ * The server analyses the query, the locks are added to its tree, and item_sql.c
+ * makes statements of it.
  *
  * Runs in the worker, and as the owner when a job is defined.
  *
@@ -25,9 +24,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "item.h"
+#include "item_internal.h"
 
-#include "access/sysattr.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -354,153 +352,7 @@ check_key_is_locked(const Query *query, const TargetEntry *key, List *tables)
 			 errhint("Let the first column come from a table in FROM.")));
 }
 
-/* --- the condition on the key --- */
-
-static Node *
-key_argument(Node *expression, Oid declared)
-{
-	Oid			type = exprType(expression);
-
-	if (type == declared || IsPolymorphicType(declared))
-		return expression;
-	return (Node *) makeRelabelType((Expr *) expression, declared, -1,
-									exprCollation(expression),
-									COERCE_IMPLICIT_CAST);
-}
-
-/* key = $1, by the default operator of its type. */
-static Node *
-key_condition(const TargetEntry *key)
-{
-	Oid			type = exprType((Node *) key->expr);
-	Oid			operator = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
-	Param	   *parameter = makeNode(Param);
-	Oid			left;
-	Oid			right;
-	OpExpr	   *condition;
-
-	if (!OidIsValid(operator))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("type %s of the first column of the items query has no equality operator",
-						format_type_be(type)),
-				 errhint("The first column is the key of the item; cast it to text.")));
-	op_input_types(operator, &left, &right);
-	parameter->paramkind = PARAM_EXTERN;
-	parameter->paramid = 1;
-	parameter->paramtype = type;
-	parameter->paramtypmod = -1;
-	parameter->paramcollid = get_typcollation(type);
-	parameter->location = -1;
-
-	condition = (OpExpr *)
-		make_opclause(operator, BOOLOID, false,
-					  (Expr *) key_argument(copyObject((Node *) key->expr),
-											left),
-					  (Expr *) key_argument((Node *) parameter, right),
-					  InvalidOid, exprCollation((Node *) key->expr));
-	set_opfuncid(condition);
-	return (Node *) condition;
-}
-
-/* --- writing out --- */
-
-/* Only these columns, in their order; what it is sorted by stays. */
-static void
-keep_columns(Query *query, const TargetEntry *key, const TargetEntry *due)
-{
-	List	   *kept = NIL;
-	ListCell   *cell;
-
-	foreach(cell, query->targetList)
-	{
-		TargetEntry *column = lfirst_node(TargetEntry, cell);
-		bool		wanted = column->resno == key->resno ||
-		(due != NULL && column->resno == due->resno);
-
-		if (wanted || column->ressortgroupref != 0)
-		{
-			column->resjunk = column->resjunk || !wanted;
-			kept = lappend(kept, column);
-		}
-	}
-	query->targetList = kept;
-}
-
-static void
-add_system_column(Query *query, int rti, AttrNumber attno, Oid type,
-				  char *name)
-{
-	Var		   *var = makeVar(rti, attno, type, -1, InvalidOid, 0);
-
-	query->targetList =
-		lappend(query->targetList,
-				makeTargetEntry((Expr *) var,
-								list_length(query->targetList) + 1,
-								name, false));
-}
-
-static void
-unlock(Query *query)
-{
-	query->rowMarks = NIL;
-	query->hasForUpdate = false;
-}
-
-static char *
-keys_statement(const Query *original, const TargetEntry *key)
-{
-	Query	   *query = copyObject(unconstify(Query *, original));
-
-	unlock(query);
-	keep_columns(query, key, NULL);
-	return pg_get_querydef(query, false);
-}
-
-static void
-one_item(Query *query, const TargetEntry *key)
-{
-	query->sortClause = NIL;
-	query->jointree->quals = make_and_qual(query->jointree->quals,
-										   key_condition(key));
-}
-
-static char *
-subject_statement(const Query *original, const TargetEntry *key,
-				  const TargetEntry *due)
-{
-	Query	   *query = copyObject(unconstify(Query *, original));
-
-	one_item(query, key);
-	return psprintf("SELECT pg_catalog.to_jsonb(q.*), %s FROM (%s) q",
-					due ? "q.due::pg_catalog.timestamptz" :
-					"NULL::pg_catalog.timestamptz",
-					pg_get_querydef(query, false));
-}
-
-static char *
-places_statement(const Query *original, const TargetEntry *key,
-				 const TargetEntry *due, List *tables)
-{
-	Query	   *query = copyObject(unconstify(Query *, original));
-	int			number = 0;
-	ListCell   *cell;
-
-	unlock(query);
-	one_item(query, key);
-	keep_columns(query, key, due);
-	foreach(cell, tables)
-	{
-		int			rti = lfirst_int(cell);
-
-		number++;
-		add_system_column(query, rti, TableOidAttributeNumber, OIDOID,
-						  psprintf("t%d", number));
-		add_system_column(query, rti, SelfItemPointerAttributeNumber, TIDOID,
-						  psprintf("c%d", number));
-	}
-	return pg_get_querydef(query, false);
-}
+/* --- all of it --- */
 
 static List *
 relations_of(const Query *query, List *tables)
@@ -564,9 +416,7 @@ take_apart(const char *text)
 	result->key_is_plain = is_plain(result->key_type);
 	result->looks_elsewhere = others || query->hasSubLinks;
 	result->locked = relations_of(query, tables);
-	result->keys = keys_statement(query, key);
-	result->subject = subject_statement(query, key, due);
-	result->places = places_statement(query, key, due, tables);
+	janitor_items_write_out(result, query, key, due, tables);
 	return result;
 }
 

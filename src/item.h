@@ -32,8 +32,14 @@ typedef struct JanitorItemsQuery
 	char	   *subject;
 
 	/*
-	 * The same without locks: key, due, and for each relation of `locked` its
-	 * tableoid and its ctid (t1, c1, t2, ...).  To be wrapped.
+	 * $1: an array of keys.  The same for all of them whose rows nobody else
+	 * has locked, and the key; NULL: there are no such arrays.
+	 */
+	char	   *subjects;
+
+	/*
+	 * $1: a key.  The same without locks: key, due, and for each relation of
+	 * `locked` its tableoid and its ctid (t1, c1, t2, ...).  To be wrapped.
 	 */
 	char	   *places;
 

@@ -4,14 +4,15 @@
  *	  A group of items: one transaction, one commit.
  *
  * The commit is what costs most, hence groups; the server keeps 64
- * subtransactions of a transaction at hand, hence no larger ones.  An item
- * that fails is rolled back by itself and the group goes on.  One that met a
+ * subtransactions of a transaction at hand, hence no larger ones.  Items are
+ * handled together where they can be (items_chunk.c), and one by one where they
+ * cannot.  An item that fails is rolled back by itself and the group goes on.  One that met a
  * lock is tried again after the group, when nothing is locked any more.  A
  * group that cannot be committed is repeated one item at a time, so that the
  * error is that of one item.
  *
  * A cancel, a timeout or the end of the server comes between two items or
- * ends the one in hand; those before it in the group are committed.
+ * ends those in hand; those before them in the group are committed.
  *
  * Waits for locks are short: meanwhile the group holds locks of its own.
  *
@@ -79,18 +80,39 @@ begin(JanitorItemGroup *group)
 	limit_waits(group);
 }
 
-/* The first error that ends the run ends the group, too. */
+static void
+handle_subject(JanitorItemGroup *group, JanitorSubject *subject)
+{
+	if (subject->state != JANITOR_SUBJECT_LEFT)
+		return;
+	group->end = janitor_subject_handle(group->items, subject);
+	if (group->alone && group->last_attempt &&
+		subject->state == JANITOR_SUBJECT_CONFLICT)
+		subject->state = JANITOR_SUBJECT_FAILED;
+}
+
+/*
+ * Together as far as that goes, then one by one.  The first error that ends
+ * the run ends the group, too.
+ */
 static void
 handle_subjects(JanitorItemGroup *group)
 {
-	for (int i = 0; i < group->count && group->end == NULL; i++)
+	JanitorItems *items = group->items;
+	int			next = 0;
+
+	for (int i = 0; i < group->count; i++)
+		janitor_subject_begin(items, &group->subjects[i]);
+	while (next < group->count && group->end == NULL)
 	{
-		group->end = janitor_subject_handle(group->items,
-											&group->subjects[i]);
-		if (group->alone &&
-			group->subjects[i].state == JANITOR_SUBJECT_CONFLICT &&
-			group->last_attempt)
-			group->subjects[i].state = JANITOR_SUBJECT_FAILED;
+		int			first = next;
+
+		next = Min(group->count, first + items->chunk);
+		if (next - first > 1)
+			group->end = janitor_items_chunk(items, &group->subjects[first],
+											 next - first);
+		for (int i = first; i < next && group->end == NULL; i++)
+			handle_subject(group, &group->subjects[i]);
 	}
 }
 

@@ -32,6 +32,7 @@ typedef struct JanitorStep
 	const char *name;			/* of the rule; NULL: of the command */
 	const char *sql;
 	JanitorQuery *query;		/* NULL: not prepared yet */
+	JanitorQuery *many;			/* for many items at once; NULL: one by one */
 	int64		rows;			/* by this worker, for all items */
 
 	/* of a rule */
@@ -74,6 +75,8 @@ typedef struct JanitorItems
 
 	JanitorItemsQuery *query;
 	JanitorQuery *subject;
+	JanitorQuery *subjects;		/* NULL: items are handled one by one */
+	int			chunk;			/* so many together, as things go */
 	List	   *steps;			/* of JanitorStep */
 	List	   *holds;			/* of JanitorItemHolds */
 	HTAB	   *known;			/* hashes of keys in job_item_failure */
@@ -168,11 +171,28 @@ extern bool janitor_items_is_known(JanitorItems *items, const char *key_text);
 /* What was no item any more when the keys were read has no failures. */
 extern void janitor_items_sweep(JanitorItems *items);
 
+/* --- items_chunk.c --- */
+
+/* Can items be handled together, given the steps?  In a transaction. */
+extern void janitor_items_chunk_begin(JanitorItems *items);
+
+/*
+ * Handles those of some subjects that it can, in a subtransaction of the
+ * current transaction, together; they are DONE then.  The others are as they
+ * were.  Returns the error that ends the run, NULL otherwise.
+ */
+extern JanitorError *janitor_items_chunk(JanitorItems *items,
+										 JanitorSubject *subjects, int count);
+
 /* --- items_subject.c --- */
 
 /* Text of the subject's key, once it is needed. */
 extern const char *janitor_subject_key(JanitorItems *items,
 									   JanitorSubject *subject);
+
+/* Has its time come?  If not, it is PASSED. */
+extern void janitor_subject_begin(JanitorItems *items,
+								  JanitorSubject *subject);
 
 /*
  * Handles one item in a subtransaction of the current transaction: afterwards

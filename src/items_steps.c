@@ -49,6 +49,14 @@ janitor_step_query(JanitorItems *items, JanitorStep *step)
 
 /* --- rules --- */
 
+static JanitorQuery *
+prepare_many(JanitorItems *items, const char *sql)
+{
+	Oid			type = JSONBARRAYOID;
+
+	return sql == NULL ? NULL : janitor_query_prepare(sql, 1, &type);
+}
+
 static bool
 deletes(const JanitorRule *rule)
 {
@@ -69,6 +77,7 @@ add_rules(JanitorItems *items)
 									 janitor_rule_item_statement(ready));
 
 		step->relid = ready->relid;
+		step->many = prepare_many(items, janitor_rule_items_statement(ready));
 		step->deletes = deletes(rule);
 		step->predicate = ready->predicate;
 		(void) janitor_step_query(items, step);

@@ -151,19 +151,21 @@ handle(void *arg)
 	subject->state = JANITOR_SUBJECT_DONE;
 }
 
+void
+janitor_subject_begin(JanitorItems *items, JanitorSubject *subject)
+{
+	subject->state = JANITOR_SUBJECT_LEFT;
+	subject->due = DT_NOBEGIN;
+	subject->error = NULL;
+	if (!is_its_turn(items, subject))
+		subject->state = JANITOR_SUBJECT_PASSED;
+}
+
 JanitorError *
 janitor_subject_handle(JanitorItems *items, JanitorSubject *subject)
 {
 	Handling	handling = {items, subject};
 
-	subject->state = JANITOR_SUBJECT_LEFT;
-	subject->due = DT_NOBEGIN;
-	subject->error = NULL;
-	if (!is_its_turn(items, subject))
-	{
-		subject->state = JANITOR_SUBJECT_PASSED;
-		return NULL;
-	}
 	subject->error = janitor_attempt_inside(handle, &handling);
 	if (subject->error == NULL)
 		return NULL;

@@ -121,16 +121,6 @@ janitor_query_execute(JanitorQuery *query, const Datum *values,
 	return processed;
 }
 
-static Portal
-open_cursor(JanitorQuery *query, const Datum *values, const bool *nulls)
-{
-	char		flags[JANITOR_QUERY_ARGS] = {0};
-
-	set_flags(query, nulls, flags);
-	return SPI_cursor_open(NULL, query->plan, unconstify(Datum *, values),
-						   flags, false);
-}
-
 /* The rows that were fetched last. */
 static void
 pass_on(MemoryContext context,
@@ -151,6 +141,37 @@ pass_on(MemoryContext context,
 	}
 	pfree(row);
 	pfree(nulls);
+}
+
+int64
+janitor_query_execute_each(JanitorQuery *query, const Datum *values,
+						   void (*each) (TupleDesc desc, Datum *values,
+										 bool *nulls, void *arg),
+						   void *arg)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	int64		processed;
+	int			code;
+
+	begin_spi();
+	code = SPI_execute_plan(query->plan, unconstify(Datum *, values), NULL,
+							false, 0);
+	if (code < 0)
+		elog(ERROR, "could not execute: %s", SPI_result_code_string(code));
+	processed = SPI_processed;
+	pass_on(caller, each, arg);
+	end_spi();
+	return processed;
+}
+
+static Portal
+open_cursor(JanitorQuery *query, const Datum *values, const bool *nulls)
+{
+	char		flags[JANITOR_QUERY_ARGS] = {0};
+
+	set_flags(query, nulls, flags);
+	return SPI_cursor_open(NULL, query->plan, unconstify(Datum *, values),
+						   flags, false);
 }
 
 int64

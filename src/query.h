@@ -38,6 +38,14 @@ extern void janitor_query_free(JanitorQuery *query);
 extern int64 janitor_query_execute(JanitorQuery *query, const Datum *values,
 								   const bool *nulls);
 
+/* The same, of a statement that returns rows: `each` is called as below. */
+extern int64 janitor_query_execute_each(JanitorQuery *query,
+										const Datum *values,
+										void (*each) (TupleDesc desc,
+													  Datum *values,
+													  bool *nulls, void *arg),
+										void *arg);
+
 /*
  * Calls `each` for every row of the result, up to `limit` (0: all); values
  * passed by reference are gone after the call.  Returns the number of rows.

@@ -191,6 +191,15 @@ extern char *janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
  */
 extern char *janitor_rule_item_statement(const JanitorReadyRule *ready);
 
+/*
+ * The same for many items, $1 in jsonb[]: its result has a row for each row
+ * handled, the position of its item in the array, from 1.  NULL: the rule is
+ * not of that kind.  A row that several items match, and that then is as the
+ * rule wants it, counts for one of them; so what is set must not depend on the
+ * item.
+ */
+extern char *janitor_rule_items_statement(const JanitorReadyRule *ready);
+
 /* ` FROM ONLY leaf r WHERE range AND predicate AND NOT held`. */
 extern char *janitor_rule_from_where(const JanitorReadyRule *ready, Oid leaf,
 									 JanitorRange range, const char *holds);

@@ -155,6 +155,99 @@ janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
 					 where);
 }
 
+/* --- many items at once --- */
+
+/* No name that a user's expression could have, too. */
+#define ITEMS "\"pg_janitor items\""
+
+/* A literal or a quoted name, with all that is doubled in it. */
+static const char *
+skip_quoted(const char *text)
+{
+	char		quote = *text++;
+
+	while (*text != quote)
+		text++;
+	return text + 1;
+}
+
+/*
+ * The text with something else for $1; what the server writes out has no
+ * other quotes than these.  *found: it was there.
+ */
+static char *
+replace_parameter(const char *text, const char *replacement, bool *found)
+{
+	StringInfoData result;
+
+	initStringInfo(&result);
+	while (*text != '\0')
+	{
+		const char *end = text + 1;
+
+		if (*text == '\'' || *text == '"')
+			end = skip_quoted(text);
+		else if (strncmp(text, "$1", 2) == 0 &&
+				 !isdigit((unsigned char) text[2]))
+		{
+			appendStringInfoString(&result, replacement);
+			*found = true;
+			text += 2;
+			continue;
+		}
+		appendBinaryStringInfo(&result, text, end - text);
+		text = end;
+	}
+	return result.data;
+}
+
+/* Rows that are copied before they go, with the item that they were of. */
+static char *
+archive_of_items(const JanitorReadyRule *ready, const char *table,
+				 const char *where, const char *from)
+{
+	return psprintf("WITH gone AS (DELETE FROM %s AS r USING %s WHERE %s RETURNING %s, " ITEMS ".n AS " ITEMS "), "
+					"kept AS (INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM gone) "
+					"SELECT " ITEMS " FROM gone",
+					table, from, where, ready->archive_columns,
+					ready->archive_to, ready->archive_columns,
+					ready->archive_columns);
+}
+
+char *
+janitor_rule_items_statement(const JanitorReadyRule *ready)
+{
+	static const char *const from =
+	"pg_catalog.unnest($1) WITH ORDINALITY AS " ITEMS " (item, n)";
+	const char *table = janitor_relation_name(ready->relid);
+	bool		found = false;
+	char	   *where = replace_parameter(condition_of(ready,
+													   JANITOR_RANGE_ALL,
+													   NULL),
+										  ITEMS ".item", &found);
+
+	/* what an item alone decides is looked at for each, or for none */
+	if (!found)
+		return NULL;
+	switch (ready->rule->action)
+	{
+		case JANITOR_ARCHIVE:
+			return archive_of_items(ready, table, where, from);
+		case JANITOR_UPDATE:
+		case JANITOR_ANONYMIZE:
+			found = false;
+			(void) replace_parameter(ready->assignments, "", &found);
+			if (found)
+				return NULL;
+			return psprintf("UPDATE %s AS r SET %s FROM %s WHERE %s RETURNING " ITEMS ".n",
+							table, ready->assignments, from, where);
+		case JANITOR_DELETE:
+			break;
+	}
+	return psprintf("DELETE FROM %s AS r USING %s WHERE %s RETURNING " ITEMS ".n",
+					table, from, where);
+}
+
 char *
 janitor_rule_item_statement(const JanitorReadyRule *ready)
 {

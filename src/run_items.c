@@ -99,6 +99,7 @@ prepare(JanitorItems *items)
 	type = items->query->key_type;
 	items->subject = janitor_query_prepare(items->query->subject, 1, &type);
 	janitor_items_add_steps(items);
+	janitor_items_chunk_begin(items);
 	janitor_items_hold_begin(items);
 	janitor_commit(true);
 }

@@ -104,6 +104,96 @@ subtest 'a crash: the groups that were committed count, exactly' => sub {
 	is(value($node, 'SELECT count(*) FROM job_cursor'), 0, 'nothing is left behind');
 };
 
+# With rules items are handled many at a time; the 73rd is one of the second
+# group, and takes long.
+value($node, q{
+	CREATE FUNCTION stick() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		IF NEW.id = 73 AND NEW.done_by IS NOT NULL AND (SELECT shut FROM gate) THEN
+			PERFORM pg_sleep(600);    -- a job that takes long
+		END IF;
+		RETURN NEW;
+	END $$;
+	CREATE TRIGGER stick BEFORE UPDATE ON item FOR EACH ROW EXECUTE FUNCTION stick();
+});
+
+sub rules_job
+{
+	my ($name, $options) = @_;
+	items_job($name, undef, $options);
+	value($node, qq{
+		SELECT job_set_rule('$name', 'notes', 'note', match => 'r.id = (\$1->>''id'')::int');
+		SELECT job_set_rule('$name', 'item', 'item', action => 'anonymize', set => 'done_by = job_execution_id()',
+			done_when => 'r.done_by IS NOT NULL', match => 'r.id = (\$1->>''id'')::int')});
+	return;
+}
+
+sub fresh_noted
+{
+	my ($count) = @_;
+	fresh_items($count);
+	value($node, 'INSERT INTO note SELECT id FROM item, generate_series(1, 2)');
+	return;
+}
+
+# What is done, what notes are left, what the run says: all the same.
+sub is_exact_by_rules
+{
+	my ($id, $of, $count, $name) = @_;
+	is(value($node, "SELECT concat_ws('/', (SELECT count(*) FROM item WHERE done_by = $id),
+			$of - (SELECT count(DISTINCT id) FROM note), records_processed)
+		FROM job_execution WHERE id = $id"), "$count/$count/$count", $name);
+	return;
+}
+
+subtest 'items handled together: a cancel rolls back those in hand, the groups before them are committed' => sub {
+	fresh_noted(120);
+	rules_job('rules cancelled');
+	my ($id) = start_stuck($node, 'rules cancelled');
+	value($node, "SELECT job_cancel($id)");
+	is(wait_run($node, $id)->{status}, 'cancelled', 'cancelled');
+	is_exact_by_rules($id, 120, 50, 'one group');
+	my $run = run_job($node, 'rules cancelled');
+	is($run->{records_processed}, 70, 'the next run does the rest');
+	is_deeply($run->{result}->{rows}, { notes => 140, item => 70 }, 'and says what it did');
+	is(value($node, 'SELECT count(*) FROM note'), 0, 'nothing is left');
+};
+
+subtest 'items handled together: a crash' => sub {
+	fresh_noted(120);
+	rules_job('rules crashed', q{max_attempts => 2, retry_delay => '0'});
+	my ($id, $pid) = start_stuck($node, 'rules crashed');
+	value($node, 'SELECT pg_switch_wal()');    # what was committed is on disk
+	crash($node, $pid);
+	eventually_is($node, q{SELECT string_agg(status || ' ' || records_processed, ', ' ORDER BY id)
+		FROM job_execution WHERE job_name = 'rules crashed'},
+		'interrupted 50, succeeded 70', 'one group before it, the others after it');
+	is(value($node, 'SELECT count(*) FILTER (WHERE done_by IS NULL), (SELECT count(*) FROM note) FROM item'), '0|0', 'all is done');
+};
+
+subtest 'items handled together: one that somebody has locked is left, in every table' => sub {
+	fresh_noted(120);
+	rules_job('rules locked', q{max_attempts => 3, retry_delay => '0'});
+	my $other = $node->background_psql('postgres');
+	$other->query_safe('BEGIN; UPDATE note SET id = id WHERE id = 7');
+	my $run = run_job($node, 'rules locked');
+	is($run->{error_message}, '1 of 120 items failed', 'one could not be had');
+	is($run->{sqlstate}, '55P03', 'because of a lock');
+	is_exact_by_rules($run->{id}, 120, 119, 'the others are done');
+	$other->query_safe('ROLLBACK');
+	$other->quit;
+	is(run_job($node, 'rules locked')->{records_processed}, 1, 'later it is done, too');
+};
+
+subtest 'items handled together by several workers' => sub {
+	fresh_noted(3000);
+	rules_job('rules shared', q{parallel => 3});
+	my $run = run_job($node, 'rules shared');
+	is($run->{status}, 'succeeded', 'done');
+	is_exact_by_rules($run->{id}, 3000, 3000, 'all of them');
+	is(value($node, 'SELECT count(*) FROM job_cursor'), 0, 'nothing is left behind');
+};
+
 subtest 'a time budget ends a run between groups, as a success' => sub {
 	fresh_items(120);
 	items_job('budget', "SELECT pg_sleep(0.01); $do $mark", q{stop_after => '100 ms'});    # a job that takes long
@@ -127,7 +217,34 @@ subtest 'a commit that fails is the failure of one item' => sub {
 	is($run->{error_message}, '1 of 120 items failed', 'one has failed');
 	is_exact($run->{id}, 119, 'all others are done, once');
 	is(value($node, 'SELECT item_key, sqlstate, attempts FROM job_failed_items'), '60|P0001|1', 'it was that one');
+
+	# its notification came with the commit that failed, and was not delivered
+	fresh_items(120);
+	items_job('late, told', "$do $mark", q{max_attempts => 1, channel => 'late'});
+	my $stdout;
+	$node->psql('postgres', q{LISTEN late; CALL job_run('late, told'); SELECT 1}, stdout => \$stdout, stderr => \my $stderr, on_error_stop => 0);
+	my %told;
+	$told{$1}++ while $stdout =~ /"key": "60".*?"status": "(\w+)"/g;
+	is_deeply(\%told, { dead => 1 }, 'what was rolled back is not announced');
+	is(scalar(() = $stdout =~ /"status": "done"/g), 119, 'what was done is, once each');
 	value($node, 'DROP TRIGGER late ON item');
+};
+
+subtest 'attempts of an item come later and later' => sub {
+	fresh_items(1);
+	items_job('backoff', 'SELECT 1/0', q{max_attempts => 5, retry_delay => '1 h', retry_max_delay => '3 h'});
+	foreach my $attempt ([ 1, 1 ], [ 2, 2 ], [ 3, 3 ], [ 4, 3 ])
+	{
+		my ($number, $hours) = @$attempt;
+		is(run_job($node, 'backoff')->{error_message}, '1 of 1 items failed', "attempt $number");
+		is(value($node, "SELECT attempts, dead, extract(epoch FROM next_attempt_at - last_at) / 3600 BETWEEN 0.74 * $hours AND 1.26 * $hours
+			FROM job_failed_items WHERE job_name = 'backoff'"), "$number|f|t", "the next one is about $hours hours later");
+		is(run_job($node, 'backoff')->{detail}, '1 waiting for another attempt', 'not before its time');
+		value($node, q{UPDATE job_item_failure SET next_attempt_at = now() WHERE job_name = 'backoff'});
+	}
+	run_job($node, 'backoff');
+	is(value($node, q{SELECT attempts, dead, next_attempt_at FROM job_failed_items WHERE job_name = 'backoff'}), '5|t|', 'the last one');
+	is(run_job($node, 'backoff')->{detail}, '1 dead', 'it is dead');
 };
 
 subtest 'an item that somebody has locked is left, the others are done' => sub {
