@@ -25,6 +25,8 @@
 
 #include "utils/builtins.h"
 
+#include "option.h"
+
 static void
 refuse_null(const char *name)
 {
@@ -33,10 +35,15 @@ refuse_null(const char *name)
 			 errmsg("argument \"%s\" must not be null", name)));
 }
 
+/* Names of arguments are known to their callers; a number will do here. */
 char *
 janitor_arg_text(FunctionCallInfo fcinfo, int n)
 {
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
+	if (PG_ARGISNULL(n))
+		return NULL;
+	janitor_value_check("argument", psprintf("$%d", n + 1),
+						PG_GETARG_DATUM(n));
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
 char *
@@ -62,6 +69,7 @@ janitor_arg_object(FunctionCallInfo fcinfo, int n, const char *name)
 
 	if (PG_ARGISNULL(n))
 		return NULL;
+	janitor_value_check("argument", name, PG_GETARG_DATUM(n));
 	object = PG_GETARG_JSONB_P(n);
 	if (!JB_ROOT_IS_OBJECT(object))
 		ereport(ERROR,

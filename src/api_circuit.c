@@ -30,14 +30,6 @@ PG_FUNCTION_INFO_V1(job_circuit_state);
 
 /* --- which circuit --- */
 
-static void
-no_circuit(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("circuit \"%s\" does not exist", name)));
-}
-
 /* The circuit of the first argument as it is now, for somebody who may. */
 static void
 circuit_for_use(FunctionCallInfo fcinfo, JanitorCircuit *circuit)
@@ -45,7 +37,7 @@ circuit_for_use(FunctionCallInfo fcinfo, JanitorCircuit *circuit)
 	char	   *name = janitor_arg_text_required(fcinfo, 0, "circuit");
 
 	if (!janitor_circuit_now(name, circuit))
-		no_circuit(name);
+		janitor_no_circuit(name);
 	janitor_circuit_check_owner(circuit);
 }
 
@@ -64,7 +56,7 @@ lock_circuit(const char *name, JanitorCircuit *circuit)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!janitor_circuit_find(name, circuit))
-			no_circuit(name);
+			janitor_no_circuit(name);
 	} while (janitor_circuit_lock(circuit, true) != JANITOR_LOCKED);
 }
 
@@ -113,6 +105,19 @@ set_owner(JanitorCircuit *circuit, char *owner)
 				 errhint("You must be able to SET ROLE to the owner of a circuit.")));
 }
 
+/* Names are taken, even by circuits that the user may not know of. */
+static void
+check_may_change(const JanitorCircuit *circuit)
+{
+	if (!janitor_circuit_visible(circuit))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("circuit \"%s\" already exists", circuit->name),
+				 errdetail("It belongs to a role that you are not a member of."),
+				 errhint("Choose another name.")));
+	janitor_circuit_check_owner(circuit);
+}
+
 /*
  * job_set_circuit(circuit text, failure_threshold int, "window" interval,
  * cooldown interval, owner text) returns void
@@ -142,7 +147,7 @@ job_set_circuit(PG_FUNCTION_ARGS)
 	exists = janitor_circuit_find(name, &circuit);
 	if (exists)
 	{
-		janitor_circuit_check_owner(&circuit);
+		check_may_change(&circuit);
 		lock_circuit(name, &circuit);
 	}
 	circuit.policy = policy;
@@ -167,7 +172,8 @@ job_set_circuit(PG_FUNCTION_ARGS)
 typedef struct Users
 {
 	const char *circuit;
-	char	   *job_name;		/* one that uses it */
+	bool		any;
+	char	   *job_name;		/* one of them that the user may know of */
 } Users;
 
 static void
@@ -176,8 +182,27 @@ find_user(HeapTuple tuple, void *arg)
 	Users	   *users = arg;
 	JanitorJob *job = janitor_job_from_tuple(tuple);
 
-	if (job->circuit != NULL && strcmp(job->circuit, users->circuit) == 0)
+	if (job->circuit == NULL || strcmp(job->circuit, users->circuit) != 0)
+		return;
+	users->any = true;
+	if (janitor_job_visible(job))
 		users->job_name = job->name;
+}
+
+static void
+refuse_to_drop(const Users *users)
+{
+	if (users->job_name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("circuit \"%s\" is used by a job of another role",
+						users->circuit)));
+	ereport(ERROR,
+			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			 errmsg("circuit \"%s\" is used by job \"%s\"", users->circuit,
+					users->job_name),
+			 errhint("SELECT job_alter(%s, '{\"circuit\": null}'); takes it off.",
+					 quote_literal_cstr(users->job_name))));
 }
 
 /* job_drop_circuit(circuit text) returns void */
@@ -193,13 +218,8 @@ job_drop_circuit(PG_FUNCTION_ARGS)
 	lock_circuit(circuit.name, &circuit);
 	users.circuit = circuit.name;
 	janitor_definition_scan(find_user, &users);
-	if (users.job_name != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-				 errmsg("circuit \"%s\" is used by job \"%s\"", circuit.name,
-						users.job_name),
-				 errhint("SELECT job_alter(%s, '{\"circuit\": null}'); takes it off.",
-						 quote_literal_cstr(users.job_name))));
+	if (users.any)
+		refuse_to_drop(&users);
 	(void) janitor_circuit_prune(circuit.name, DT_NOEND, PG_INT32_MAX);
 	janitor_circuit_delete(&circuit);
 	janitor_wake_all_at_end();
@@ -249,11 +269,24 @@ job_circuit_report(PG_FUNCTION_ARGS)
 
 /* --- for the views --- */
 
+/* Or is it the circuit of a job that the user may know of? */
+static bool
+may_see(const JanitorCircuit *circuit, const char *job_name)
+{
+	JanitorJob *job;
+
+	if (janitor_circuit_visible(circuit))
+		return true;
+	job = job_name ? janitor_job_load(job_name) : NULL;
+	return job != NULL && janitor_job_visible(job) && job->circuit != NULL &&
+		strcmp(job->circuit, circuit->name) == 0;
+}
+
 /*
- * job_circuit_state(circuit text, OUT state text, OUT since timestamptz,
- * OUT probe_at timestamptz, OUT failures int); strict
+ * job_circuit_state(circuit text, job_name text, OUT state text,
+ * OUT since timestamptz, OUT probe_at timestamptz, OUT failures int)
  *
- * NULL of a circuit whose owner the caller is no member of.
+ * NULL of a circuit that the caller may not know of.
  */
 Datum
 job_circuit_state(PG_FUNCTION_ARGS)
@@ -266,8 +299,8 @@ job_circuit_state(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (!janitor_circuit_now(name, &circuit) ||
-		(!superuser() && !is_member_of_role(GetUserId(), circuit.owner_oid)))
+	if (name == NULL || !janitor_circuit_now(name, &circuit) ||
+		!may_see(&circuit, janitor_arg_text(fcinfo, 1)))
 		PG_RETURN_NULL();
 	values[0] = CStringGetTextDatum(janitor_circuit_state_name(circuit.breaker.state));
 	values[1] = TimestampTzGetDatum(circuit.breaker.since);

@@ -26,6 +26,7 @@
 #include "coverage.h"
 #include "query.h"
 #include "rule.h"
+#include "session.h"
 
 PG_FUNCTION_INFO_V1(job_erasure_gaps);
 PG_FUNCTION_INFO_V1(job_propose_erasure);
@@ -104,14 +105,14 @@ Datum
 job_erasure_gaps(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid			subject = subject_argument(fcinfo);
 	char	   *job_name = janitor_arg_text(fcinfo, 1);
+	JanitorJob *job = job_name ? items_job(job_name) : NULL;
 	bool		all = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	ListCell   *cell;
 
 	InitMaterializedSRF(fcinfo, 0);
-	foreach(cell, janitor_coverage_gaps(subject_argument(fcinfo),
-										job_name ? items_job(job_name) : NULL,
-										all))
+	foreach(cell, janitor_coverage_gaps(subject, job, all))
 		put_gap(result, lfirst(cell));
 	return (Datum) 0;
 }
@@ -191,6 +192,8 @@ typedef struct Watch
 {
 	List	   *relations;		/* OIDs that the command touched */
 	List	   *jobs;			/* of JanitorJob * */
+	const JanitorJob *job;		/* the one in hand */
+	List	   *gaps;			/* of JanitorGap *, its */
 } Watch;
 
 static void
@@ -208,7 +211,7 @@ note_relation(TupleDesc desc, Datum *values, bool *nulls, void *arg)
 static void
 find_relations(Watch *watch)
 {
-	JanitorQuery *query = janitor_query_prepare("SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE classid = 'pg_catalog.pg_class'::pg_catalog.regclass",
+	JanitorQuery *query = janitor_query_prepare("SELECT objid FROM pg_catalog.pg_event_trigger_ddl_commands() WHERE classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass",
 												0, NULL);
 
 	(void) janitor_query_each(query, NULL, NULL, 0, note_relation, watch);
@@ -242,14 +245,25 @@ warn(const JanitorGap *gap, const JanitorJob *job)
 }
 
 static void
-watch_job(const Watch *watch, const JanitorJob *job)
+find_gaps(void *arg)
 {
-	Oid			subject = erased_subject(job);
+	Watch	   *watch = arg;
+	Oid			subject = erased_subject(watch->job);
+
+	watch->gaps = OidIsValid(subject) ?
+		janitor_coverage_gaps(subject, watch->job, false) : NIL;
+}
+
+/* No job, whatever is in its row, may keep the command from being done. */
+static void
+watch_job(Watch *watch, const JanitorJob *job)
+{
 	ListCell   *cell;
 
-	if (!OidIsValid(subject))
+	watch->job = job;
+	if (janitor_attempt_inside(find_gaps, watch) != NULL)
 		return;
-	foreach(cell, janitor_coverage_gaps(subject, job, false))
+	foreach(cell, watch->gaps)
 	{
 		const JanitorGap *gap = lfirst(cell);
 
@@ -267,7 +281,7 @@ watch_job(const Watch *watch, const JanitorJob *job)
 Datum
 job_erasure_watch(PG_FUNCTION_ARGS)
 {
-	Watch		watch = {NIL, NIL};
+	Watch		watch = {NIL};
 	ListCell   *cell;
 
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))

@@ -22,6 +22,7 @@
 #include "utils/uuid.h"
 
 #include "lease.h"
+#include "option.h"
 #include "session.h"
 #include "shmem.h"
 
@@ -222,7 +223,10 @@ job_claim(PG_FUNCTION_ARGS)
 
 /* --- job_extend, job_finish --- */
 
-/* The lease, and its job if that is still there. */
+/*
+ * The lease, and its job if that is still there.  A token in the wrong hands
+ * is worth nothing, and tells nothing.
+ */
 static JanitorJob *
 require_lease(FunctionCallInfo fcinfo, JanitorLease *lease)
 {
@@ -232,8 +236,11 @@ require_lease(FunctionCallInfo fcinfo, JanitorLease *lease)
 	janitor_shmem_require();
 	janitor_lease_require(id, arg_token(fcinfo, 1), lease);
 	job = janitor_job_load(lease->job_name);
-	if (job != NULL && !superuser() && !was_granted_work(job->name))
-		janitor_job_check_owner(job);
+	if (job == NULL || was_granted_work(job->name))
+		return job;
+	if (!janitor_job_visible(job))
+		janitor_lease_refuse(id);
+	janitor_job_check_owner(job);
 	return job;
 }
 
@@ -268,7 +275,13 @@ read_word(FunctionCallInfo fcinfo, JanitorWord *word)
 	word->success = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 	word->records = PG_ARGISNULL(3) ? -1 : PG_GETARG_INT64(3);
 	word->error = janitor_arg_text(fcinfo, 4);
-	word->result = PG_ARGISNULL(5) ? NULL : PG_GETARG_JSONB_P(5);
+	if (word->error != NULL)
+		word->error = janitor_clip(word->error);
+	if (!PG_ARGISNULL(5))
+	{
+		janitor_value_check("argument", "result", PG_GETARG_DATUM(5));
+		word->result = PG_GETARG_JSONB_P(5);
+	}
 	word->permanent = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
 	word->snooze = PG_ARGISNULL(7) ? -1 : arg_duration(fcinfo, 7, "snooze", 0);
 	if (PG_ARGISNULL(2))
@@ -295,7 +308,7 @@ job_finish(PG_FUNCTION_ARGS)
 {
 	JanitorLease lease;
 	JanitorJob *job;
-	JanitorWord word;
+	JanitorWord word = {0};
 
 	janitor_prevent_misuse("job_finish()");
 	read_word(fcinfo, &word);

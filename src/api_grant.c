@@ -9,6 +9,9 @@
  * the jobs' users need to look around; define contains operate.  To work is
  * granted on one job: the functions of workers look that up in job_work.
  *
+ * Nothing else records a capability.  So what is revoked is what no other
+ * capability that the role seems to hold, by its privileges, contains.
+ *
  * The statements are built as parse trees and carried out by the server's own
  * code, which checks that the caller may grant what it grants: no name passes
  * through text or search_path.
@@ -24,6 +27,7 @@
 #include "commands/extension.h"
 #include "nodes/makefuncs.h"
 #include "nodes/parsenodes.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
@@ -159,13 +163,15 @@ function_objects(const char *name)
 	return objects;
 }
 
+/* The functions of a capability that none of some others contains. */
 static List *
-capability_functions(Capability capability)
+capability_functions(Capability capability, int others)
 {
 	List	   *objects = NIL;
 
 	for (int i = 0; i < lengthof(functions); i++)
-		if (functions[i].capabilities & capability)
+		if ((functions[i].capabilities & capability) &&
+			!(functions[i].capabilities & others))
 			objects = list_concat(objects,
 								  function_objects(functions[i].function));
 	return objects;
@@ -209,6 +215,62 @@ grant_or_revoke(bool grant, const char *role, const char *privilege,
 	ExecuteGrantStmt(statement);
 }
 
+/* Has the role itself this privilege? */
+static bool
+is_granted(int cache, Oid object, AttrNumber column, Oid role, AclMode mode)
+{
+	HeapTuple	tuple = SearchSysCache1(cache, ObjectIdGetDatum(object));
+	bool		isnull;
+	Datum		datum;
+	bool		granted = false;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	datum = SysCacheGetAttr(cache, tuple, column, &isnull);
+	if (!isnull)
+	{
+		Acl		   *acl = DatumGetAclP(datum);
+
+		for (int i = 0; i < ACL_NUM(acl); i++)
+			granted = granted || (ACL_DAT(acl)[i].ai_grantee == role &&
+								  (ACL_DAT(acl)[i].ai_privs & mode));
+	}
+	ReleaseSysCache(tuple);
+	return granted;
+}
+
+static bool
+may_call(Oid role, const char *function)
+{
+	Oid			oid = LookupFuncWithArgs(OBJECT_ROUTINE,
+										 linitial(function_objects(function)),
+										 false);
+
+	return is_granted(PROCOID, oid, Anum_pg_proc_proacl, role, ACL_EXECUTE);
+}
+
+/*
+ * The capabilities that a role holds besides one.  Of who may define it cannot
+ * be told whether operate was granted as well.
+ */
+static int
+other_capabilities(const char *role_name, Capability capability)
+{
+	Oid			role = get_role_oid(role_name, false);
+	int			held = 0;
+
+	if (may_call(role, "job_alter"))
+		held |= DEFINE;
+	if (may_call(role, "job_trigger") && capability != DEFINE)
+		held |= OPERATE;
+	if (is_granted(RELOID, janitor_relation(JANITOR_DEFINITION),
+				   Anum_pg_class_relacl, role, ACL_SELECT))
+		held |= OBSERVE;
+	if (janitor_work_any(role_name))
+		held |= WORK;
+	return held & ~capability;
+}
+
 /*
  * The right to work on one job is a row of its own.  true: with it comes, or
  * goes, the right to call the functions of workers.
@@ -241,6 +303,7 @@ change_capability(FunctionCallInfo fcinfo, bool grant)
 	char	   *job_name = janitor_arg_text(fcinfo, 2);
 	Capability	capability = capability_from_name(name);
 	char	   *schema = get_namespace_name(janitor_extension_schema());
+	int			others;
 
 	if (capability == WORK && !change_work(grant, role, job_name))
 		return;
@@ -251,10 +314,12 @@ change_capability(FunctionCallInfo fcinfo, bool grant)
 						name),
 				 errhint("Only \"work\" is granted on a job.")));
 
-	grant_or_revoke(grant, role, "usage", OBJECT_SCHEMA,
-					list_make1(makeString(schema)));
+	others = grant ? 0 : other_capabilities(role, capability);
+	if (others == 0)
+		grant_or_revoke(grant, role, "usage", OBJECT_SCHEMA,
+						list_make1(makeString(schema)));
 	grant_or_revoke(grant, role, "execute", OBJECT_ROUTINE,
-					capability_functions(capability));
+					capability_functions(capability, others));
 	if (capability == OBSERVE)
 		grant_or_revoke(grant, role, "select", OBJECT_TABLE,
 						table_objects());

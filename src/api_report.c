@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "option.h"
 #include "run.h"
 #include "settings.h"
 
@@ -110,6 +111,9 @@ job_report(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"records\" must not be negative")));
+
+	if (!PG_ARGISNULL(1))
+		janitor_value_check("argument", "result", PG_GETARG_DATUM(1));
 
 	run->reported = true;
 	run->reported_records = PG_ARGISNULL(0) ? -1 : PG_GETARG_INT64(0);

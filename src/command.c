@@ -15,7 +15,8 @@
 #include "command.h"
 
 #include "nodes/parsenodes.h"
-#include "tcop/tcopprot.h"
+
+#include "parse.h"
 
 static void
 check_statement(const Node *statement)
@@ -36,7 +37,7 @@ check_statement(const Node *statement)
 List *
 janitor_command_parse(const char *command)
 {
-	List	   *statements = pg_parse_query(command);
+	List	   *statements = janitor_parse(command, RAW_PARSE_DEFAULT);
 	ListCell   *cell;
 
 	if (statements == NIL)
@@ -108,5 +109,5 @@ janitor_statements_non_atomic(List *statements)
 bool
 janitor_command_is_non_atomic(const char *command)
 {
-	return janitor_statements_non_atomic(pg_parse_query(command));
+	return janitor_statements_non_atomic(janitor_parse(command, RAW_PARSE_DEFAULT));
 }

@@ -362,8 +362,8 @@ pause_after_crashes(const JanitorJob *job)
 	ereport(LOG,
 			(errmsg("job \"%s\" is paused: its last %d runs ended in a crash",
 					job->name, CRASHES_BEFORE_PAUSE),
-			 errhint("When the cause is mended, SELECT job_resume('%s').",
-					 job->name)));
+			 errhint("When the cause is mended, SELECT job_resume(%s);",
+					 quote_literal_cstr(job->name))));
 }
 
 /* --- the end --- */

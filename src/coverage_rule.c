@@ -25,12 +25,12 @@
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
 #include "ledger.h"
+#include "parse.h"
 #include "rule.h"
 
 /* --- what an expression names --- */
@@ -63,7 +63,7 @@ static List *
 names_in(const char *expression)
 {
 	Names		names = {NIL};
-	List	   *list = raw_parser(expression, RAW_PARSE_PLPGSQL_EXPR);
+	List	   *list = janitor_parse(expression, RAW_PARSE_PLPGSQL_EXPR);
 
 	if (list != NIL)
 		(void) names_walker(linitial_node(RawStmt, list)->stmt, &names);
@@ -74,8 +74,8 @@ names_in(const char *expression)
 static Bitmapset *
 columns_set(const JanitorCoverageTable *table, const char *set)
 {
-	List	   *list = raw_parser(psprintf("UPDATE r SET %s", set),
-								  RAW_PARSE_DEFAULT);
+	List	   *list = janitor_parse(psprintf("UPDATE r SET %s", set),
+									 RAW_PARSE_DEFAULT);
 	Bitmapset  *columns = NULL;
 	ListCell   *cell;
 

@@ -23,7 +23,6 @@
 #include "access/genam.h"
 #include "access/table.h"
 #include "nodes/parsenodes.h"
-#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -31,13 +30,14 @@
 #include "utils/varlena.h"
 
 #include "object.h"
+#include "parse.h"
 
 /* --- the query --- */
 
 static SelectStmt *
 parse_query(const char *text)
 {
-	List	   *list = raw_parser(text, RAW_PARSE_DEFAULT);
+	List	   *list = janitor_parse(text, RAW_PARSE_DEFAULT);
 	SelectStmt *select;
 
 	if (list_length(list) != 1 ||

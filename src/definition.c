@@ -216,12 +216,8 @@ role_is(Oid role, const char *name)
 	return current != NULL && strcmp(current, name) == 0;
 }
 
-/*
- * May the current user know of jobs of this owner?  The same as the filter of
- * the views job_status and job_runs, or the right to read the tables.
- */
-static bool
-owner_visible(Oid owner, const char *owner_name)
+bool
+janitor_owner_visible(Oid owner, const char *owner_name)
 {
 	if (superuser())
 		return true;
@@ -234,7 +230,7 @@ owner_visible(Oid owner, const char *owner_name)
 bool
 janitor_job_visible(const JanitorJob *job)
 {
-	return owner_visible(job->owner_oid, job->owner);
+	return janitor_owner_visible(job->owner_oid, job->owner);
 }
 
 /* For the hint: offers the name of each job that the user may see. */
@@ -249,7 +245,8 @@ offer_job(HeapTuple tuple, void *arg)
 	Datum		owner_name = heap_getattr(tuple, Anum_definition_owner, desc,
 										  &isnull);
 
-	if (owner_visible(DatumGetObjectId(owner), TextDatumGetCString(owner_name)))
+	if (janitor_owner_visible(DatumGetObjectId(owner),
+							  TextDatumGetCString(owner_name)))
 		janitor_nearest_offer(arg, TextDatumGetCString(name));
 }
 

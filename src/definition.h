@@ -83,7 +83,13 @@ extern JanitorJob *janitor_job_load(const char *job_name);
 /* The same from a row at hand. */
 extern JanitorJob *janitor_job_from_tuple(HeapTuple tuple);
 
-/* May the current user know of this job? */
+/*
+ * May the current user know of what this role owns?  The same as the filter of
+ * the views, or the right to read the tables.
+ */
+extern bool janitor_owner_visible(Oid owner, const char *owner_name);
+
+/* The same for a job. */
 extern bool janitor_job_visible(const JanitorJob *job);
 
 /*

@@ -57,7 +57,6 @@ typedef struct JanitorRound
 	TimestampTz off_until;
 	int			heavy_room;		/* heavy runs that may still be claimed */
 	bool		heavy_wanted;	/* an entry waits for nothing else */
-	List	   *claimable;		/* names of external jobs to be announced */
 	int			claim_limit;
 	int			claims;
 	JanitorClaim claim[CLAIM_LIMIT];

@@ -250,6 +250,19 @@ janitor_draft_set_options(JanitorDraft *draft, Jsonb *object, bool once)
 	}
 }
 
+void
+janitor_draft_check_sizes(const JanitorDraft *draft)
+{
+	for (int i = 0; i < lengthof(options); i++)
+	{
+		AttrNumber	column = options[i].column;
+
+		if (!draft->nulls[column - 1] && get_typlen(column_type(column)) == -1)
+			janitor_value_check("option", column_name(column),
+								draft->values[column - 1]);
+	}
+}
+
 /* --- comparison and record --- */
 
 bool

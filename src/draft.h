@@ -56,6 +56,9 @@ extern void janitor_draft_fill(JanitorDraft *draft);
 extern void janitor_draft_set_options(JanitorDraft *draft, Jsonb *options,
 									  bool once);
 
+/* An error if the value of an option is too large to be stored. */
+extern void janitor_draft_check_sizes(const JanitorDraft *draft);
+
 /* Is there an option of the name wanted?  If not, all names are offered. */
 extern bool janitor_draft_offer_options(JanitorNearest *nearest);
 

@@ -78,6 +78,22 @@ janitor_circuit_now(const char *name, JanitorCircuit *circuit)
 }
 
 void
+janitor_no_circuit(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("circuit \"%s\" does not exist", name),
+			 errhint("SELECT job_set_circuit(%s); makes it.",
+					 quote_literal_cstr(name))));
+}
+
+bool
+janitor_circuit_visible(const JanitorCircuit *circuit)
+{
+	return janitor_owner_visible(circuit->owner_oid, circuit->owner);
+}
+
+void
 janitor_circuit_check_owner(const JanitorCircuit *circuit)
 {
 	char	   *owner = GetUserNameFromId(circuit->owner_oid, true);
@@ -86,6 +102,8 @@ janitor_circuit_check_owner(const JanitorCircuit *circuit)
 		(owner != NULL && strcmp(owner, circuit->owner) == 0 &&
 		 janitor_can_act_for(GetUserId(), circuit->owner_oid)))
 		return;
+	if (!janitor_circuit_visible(circuit))
+		janitor_no_circuit(circuit->name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for circuit \"%s\"", circuit->name),

@@ -19,7 +19,16 @@
 /* Finds a circuit and brings its breaker up to date; false: there is none. */
 extern bool janitor_circuit_now(const char *name, JanitorCircuit *circuit);
 
-/* Raises an error unless the current user may act for the circuit's owner. */
+/* Raises ERROR 42704 "circuit ... does not exist". */
+extern void janitor_no_circuit(const char *name);
+
+/* May the current user know of this circuit? */
+extern bool janitor_circuit_visible(const JanitorCircuit *circuit);
+
+/*
+ * Raises an error unless the current user may act for the circuit's owner; to
+ * whom may not know of it, it does not exist.
+ */
 extern void janitor_circuit_check_owner(const JanitorCircuit *circuit);
 
 /* What a circuit counts as failures in a row. */

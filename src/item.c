@@ -43,6 +43,7 @@
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
 
+#include "parse.h"
 #include "session.h"
 
 typedef struct ItemsSource
@@ -102,7 +103,7 @@ refuse(const char *what, const char *hint)
 static Query *
 analyse(const char *text)
 {
-	List	   *statements = pg_parse_query(text);
+	List	   *statements = janitor_parse(text, RAW_PARSE_DEFAULT);
 	RawStmt    *raw;
 	Query	   *query;
 

@@ -365,8 +365,8 @@ janitor_lease_claim(JanitorClaiming *claiming)
  * ------------------------------------------------------------------------
  */
 
-static void
-refuse(int64 execution_id)
+void
+janitor_lease_refuse(int64 execution_id)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -385,7 +385,7 @@ janitor_lease_require(int64 execution_id, const pg_uuid_t *token,
 	hash_token(token, hash);
 	if (!janitor_lease_find(execution_id, lease) ||
 		memcmp(lease->token_hash, hash, sizeof(hash)) != 0)
-		refuse(execution_id);
+		janitor_lease_refuse(execution_id);
 }
 
 /*
@@ -403,7 +403,7 @@ lock_lease(JanitorLease *lease)
 		CHECK_FOR_INTERRUPTS();
 		if (!janitor_lease_find(lease->execution_id, lease) ||
 			memcmp(lease->token_hash, hash, sizeof(hash)) != 0)
-			refuse(lease->execution_id);
+			janitor_lease_refuse(lease->execution_id);
 	}
 }
 
@@ -454,7 +454,7 @@ snooze(JanitorLease *lease, const JanitorJob *job, const JanitorWord *word)
 	JanitorExecution was;
 
 	if (!janitor_execution_unstart(lease->execution_id, &was))
-		refuse(lease->execution_id);
+		janitor_lease_refuse(lease->execution_id);
 	if (!word->success && job->circuit != NULL)
 		janitor_circuit_feed(job->circuit, false, lease->claimed_at,
 							 lease->execution_id);
@@ -488,10 +488,10 @@ janitor_lease_end(JanitorLease *lease, const JanitorJob *job,
 		outcome.error_message = word->error ? word->error :
 			"its worker reported a failure";
 		if (!janitor_execution_find(lease->execution_id, &execution))
-			refuse(lease->execution_id);
+			janitor_lease_refuse(lease->execution_id);
 	}
 	if (!janitor_conclude(&execution, job, &outcome, JANITOR_LOSS_NONE))
-		refuse(lease->execution_id);
+		janitor_lease_refuse(lease->execution_id);
 	if (word->success)
 		return "succeeded";
 	return job != NULL && !word->permanent &&

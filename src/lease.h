@@ -47,6 +47,9 @@ extern void janitor_lease_claim(JanitorClaiming *claiming);
 extern void janitor_lease_require(int64 execution_id, const pg_uuid_t *token,
 								  JanitorLease *lease);
 
+/* Raises that error. */
+extern void janitor_lease_refuse(int64 execution_id);
+
 /* Until `lease` from now; returns until when. */
 extern TimestampTz janitor_lease_prolong(JanitorLease *lease,
 										 const JanitorJob *job, int64 length);

@@ -250,6 +250,7 @@ enum
 	Anum_hold_id = 1,
 	Anum_hold_relation,
 	Anum_hold_relation_oid,
+	Anum_hold_relation_owner,
 	Anum_hold_predicate,
 	Anum_hold_reason,
 	Anum_hold_until,
@@ -732,6 +733,7 @@ typedef struct JanitorHold
 	int64		id;
 	char	   *relation;		/* qualified and quoted */
 	Oid			relation_oid;	/* what that was when the hold was placed */
+	char	   *relation_owner; /* and whose */
 	char	   *predicate;		/* over the row r; NULL: every row */
 	char	   *reason;
 	TimestampTz until;			/* DT_NOEND: until released */

@@ -6,18 +6,17 @@
  *
  * Runs in the scheduler only.  It does not hand out runs, workers claim them
  * (lease.c); it decides when there is something to claim, and says so: one
- * NOTIFY in the transaction of a look, on the channel `pg_janitor`, with the
- * names of the jobs.  A notification is a hint, sent at most once in
- * ANNOUNCE_INTERVAL; whoever finds nothing to claim waits for the next one,
- * and also asks when it starts to listen.
+ * NOTIFY in the transaction of a look, on the channel `pg_janitor`.  It names
+ * no job, since anybody can listen.  A notification is a hint, sent at most
+ * once in ANNOUNCE_INTERVAL; whoever finds nothing to claim waits for the next
+ * one, and also asks when it starts to listen.
  *
  * Leases are rescued at their time.  The earliest one there may be is kept in
  * memory, so that what has been finished in the meantime is not read again;
  * whoever claims with an earlier end says so (mark.c).
  *
- * What is kept between looks lives in static variables and, as long as it is
- * not sent, in TopMemoryContext; an error throws it away, and the leases are
- * read afresh.
+ * What is kept between looks lives in static variables; after an error the
+ * leases are read afresh.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -26,8 +25,6 @@
 #include "dispatch_internal.h"
 
 #include "commands/async.h"
-#include "utils/json.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "history.h"
@@ -37,12 +34,10 @@
 #include "settings.h"
 
 #define CHANNEL "pg_janitor"
+#define PAYLOAD "{\"event\": \"claimable\"}"
 
 /* Notifications are no closer than this. */
 #define ANNOUNCE_INTERVAL (20 * INT64CONST(1000))
-
-/* Names in one notification: the server takes less than 8000 bytes. */
-#define PAYLOAD_LIMIT 7000
 
 /* Leases rescued in one look. */
 #define EXPIRED_AT_ONCE 500
@@ -50,7 +45,7 @@
 /* Ends of runs after which a job's history is looked at. */
 #define ENDED_PER_LOOK 2000
 
-static List *unsent = NIL;		/* names, in TopMemoryContext */
+static bool unsent = false;		/* there is something to be announced */
 static TimestampTz last_sent = DT_NOBEGIN;
 
 /* No lease ends before; DT_NOBEGIN: not known. */
@@ -131,10 +126,7 @@ janitor_offer(JanitorService *service)
 			return true;
 		}
 		if (!is_saturated(service))
-		{
-			/* The job may be forgotten before it is announced. */
-			round->claimable = lappend(round->claimable, pstrdup(noted->name));
-		}
+			unsent = true;
 	}
 	else if (noted->look_at != DT_NOBEGIN)
 		return true;			/* somebody holds the next occurrence */
@@ -144,69 +136,23 @@ janitor_offer(JanitorService *service)
 
 /* --- telling workers --- */
 
-static bool
-is_listed(const List *names, const char *name)
-{
-	ListCell   *cell;
-
-	foreach(cell, names)
-		if (strcmp(lfirst(cell), name) == 0)
-		return true;
-	return false;
-}
-
-static void
-add_unsent(const char *name)
-{
-	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-	if (!is_listed(unsent, name))
-		unsent = lappend(unsent, pstrdup(name));
-	MemoryContextSwitchTo(caller);
-}
-
 /* What other backends left for us. */
 static void
 take_mark(const char *job_name, bool claimable, int ended, void *arg)
 {
 	if (claimable)
-		add_unsent(job_name);
+		unsent = true;
 	if (ended > 0)
 		janitor_history_count(job_name, ended);
-}
-
-/* {"event": "claimable", "jobs": ["name", ...]}; too many go unnamed. */
-static char *
-payload(void)
-{
-	StringInfoData text;
-	ListCell   *cell;
-	bool		first = true;
-
-	initStringInfo(&text);
-	appendStringInfoString(&text, "{\"event\": \"claimable\", \"jobs\": [");
-	foreach(cell, unsent)
-	{
-		if (!first)
-			appendStringInfoString(&text, ", ");
-		escape_json(&text, lfirst(cell));
-		first = false;
-	}
-	appendStringInfoString(&text, "]}");
-	return text.len <= PAYLOAD_LIMIT ? text.data :
-		pstrdup("{\"event\": \"claimable\", \"jobs\": null}");
 }
 
 void
 janitor_announce(JanitorRound *round, bool everything)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	ListCell   *cell;
 
 	janitor_marks_visit(everything, ENDED_PER_LOOK, take_mark, NULL);
-	foreach(cell, round->claimable)
-		add_unsent(lfirst(cell));
-	if (unsent == NIL)
+	if (!unsent)
 		return;
 	if (now < last_sent + ANNOUNCE_INTERVAL && now >= last_sent)
 	{
@@ -214,10 +160,9 @@ janitor_announce(JanitorRound *round, bool everything)
 									 round->now + ANNOUNCE_INTERVAL);
 		return;
 	}
-	Async_Notify(CHANNEL, payload());
+	Async_Notify(CHANNEL, PAYLOAD);
 	last_sent = now;
-	list_free_deep(unsent);
-	unsent = NIL;
+	unsent = false;
 }
 
 /* --- leases that are over --- */

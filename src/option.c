@@ -13,6 +13,7 @@
  */
 #include "option.h"
 
+#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -27,6 +28,21 @@ janitor_option_literal(Oid type, const char *text)
 
 	getTypeInputInfo(type, &input, &ioparam);
 	return OidInputFunctionCall(input, unconstify(char *, text), ioparam, -1);
+}
+
+/* Nothing is decompressed for it. */
+void
+janitor_value_check(const char *what, const char *name, Datum value)
+{
+	Size		size = toast_raw_datum_size(value);
+
+	if (size > JANITOR_VALUE_LIMIT)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%s \"%s\" is too large", what, name),
+				 errdetail("It has %zu bytes, at most %d are allowed.", size,
+						   JANITOR_VALUE_LIMIT),
+				 errhint("Keep large values in tables of your own.")));
 }
 
 void

@@ -39,13 +39,14 @@
 #include "parser/parse_expr.h"
 #include "parser/parse_param.h"
 #include "parser/parse_relation.h"
-#include "parser/parser.h"
 #include "rewrite/prs2lock.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+
+#include "parse.h"
 
 /* --- expired as a whole --- */
 
@@ -76,8 +77,8 @@ put_bound(Node *node, void *arg)
 static List *
 expired_clauses(const JanitorReadyRule *ready, Relation leaf)
 {
-	List	   *statements = raw_parser(ready->predicate,
-										RAW_PARSE_PLPGSQL_EXPR);
+	List	   *statements = janitor_parse(ready->predicate,
+										   RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = castNode(SelectStmt,
 								  linitial_node(RawStmt, statements)->stmt);
 	ResTarget  *target = linitial_node(ResTarget, select->targetList);

@@ -236,4 +236,7 @@ extern Oid	janitor_relation_find(const char *qualified);
  */
 extern List *janitor_relation_leaves(Oid relid);
 
+/* The owner of a relation; InvalidOid: it is gone. */
+extern Oid	janitor_relation_owner(Oid relid);
+
 #endif							/* JANITOR_RULE_H */

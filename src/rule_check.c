@@ -191,6 +191,25 @@ note_row_security(JanitorReadyRule *ready, Oid relid)
 										  GetUserNameFromId(GetUserId(), false)));
 }
 
+/*
+ * Triggers, policies and the like are run with the rights of whoever changes
+ * the rows; with all rights there are, if that is a superuser.
+ */
+static void
+note_foreign_owner(JanitorReadyRule *ready)
+{
+	Oid			owner = janitor_relation_owner(ready->relid);
+
+	if (!superuser_arg(GetUserId()) || superuser_arg(owner))
+		return;
+	ready->remarks = lappend(ready->remarks,
+							 psprintf("triggers and expressions of %s, which role \"%s\" can change, run as superuser \"%s\": let \"%s\" own the job",
+									  janitor_relation_name(ready->relid),
+									  GetUserNameFromId(owner, false),
+									  GetUserNameFromId(GetUserId(), false),
+									  GetUserNameFromId(owner, false)));
+}
+
 /* A GRANT for all tables at once: they are looked at before the error. */
 void
 janitor_rights_check(JanitorReadyRule *ready, Bitmapset *assigned)
@@ -203,6 +222,7 @@ janitor_rights_check(JanitorReadyRule *ready, Bitmapset *assigned)
 		lacking = list_make1(janitor_relation_name(ready->relid));
 	if (get_rel_relkind(ready->relid) == RELKIND_PARTITIONED_TABLE)
 		note_row_security(ready, ready->relid);
+	note_foreign_owner(ready);
 	ready->may_lock = true;
 	foreach(cell, leaves)
 	{

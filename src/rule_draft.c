@@ -119,6 +119,19 @@ janitor_rule_draft_text(const JanitorRuleDraft *draft, AttrNumber column)
 		TextDatumGetCString(draft->values[column - 1]);
 }
 
+void
+janitor_rule_draft_check_sizes(const JanitorRuleDraft *draft)
+{
+	for (int i = 0; i < lengthof(options); i++)
+	{
+		AttrNumber	column = options[i].column;
+
+		if (!draft->nulls[column - 1] && attribute_of(column)->attlen == -1)
+			janitor_value_check("option", column_name(column),
+								draft->values[column - 1]);
+	}
+}
+
 /* --- comparison and record --- */
 
 static bool

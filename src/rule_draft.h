@@ -41,6 +41,9 @@ extern bool janitor_rule_draft_set_option(JanitorRuleDraft *draft, char *key,
 										  JsonbValue *value);
 extern void janitor_rule_offer_options(JanitorNearest *nearest);
 
+/* An error if the value of an option is too large to be stored. */
+extern void janitor_rule_draft_check_sizes(const JanitorRuleDraft *draft);
+
 /* What differs is what the user can set. */
 extern bool janitor_rule_draft_same(const JanitorRuleDraft *a,
 									const JanitorRuleDraft *b);

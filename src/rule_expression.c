@@ -35,13 +35,13 @@
 #include "parser/parse_expr.h"
 #include "parser/parse_param.h"
 #include "parser/parse_relation.h"
-#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 
+#include "parse.h"
 #include "session.h"
 
 #define ROW_NAME "r"
@@ -398,7 +398,7 @@ is_bare_select(const SelectStmt *select)
 static Node *
 parse_expression(const char *text, const char *option)
 {
-	List	   *list = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
+	List	   *list = janitor_parse(text, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select;
 	ResTarget  *target;
 

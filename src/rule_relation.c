@@ -21,6 +21,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/varlena.h"
 
 /* --- names --- */
@@ -144,6 +145,19 @@ static int
 compare_leaves(const void *a, const void *b)
 {
 	return strcmp(((const Leaf *) a)->name, ((const Leaf *) b)->name);
+}
+
+Oid
+janitor_relation_owner(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 List *

@@ -31,13 +31,14 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
-#include "parser/parser.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/typcache.h"
+
+#include "parse.h"
 
 #define PREFIX "UPDATE r SET "
 
@@ -56,7 +57,7 @@ refuse(const char *problem, const char *hint)
 static UpdateStmt *
 parse_update(const char *source)
 {
-	List	   *list = raw_parser(source, RAW_PARSE_DEFAULT);
+	List	   *list = janitor_parse(source, RAW_PARSE_DEFAULT);
 	UpdateStmt *update;
 	ListCell   *cell;
 

@@ -154,7 +154,7 @@ guess_unit(const JanitorTime *time, Relation rel)
 	Datum		datum;
 	int64		value;
 
-	if (!sample(time, rel, psprintf("pg_catalog.max(r.%s)::bigint", time->name),
+	if (!sample(time, rel, psprintf("pg_catalog.max(r.%s)::pg_catalog.int8", time->name),
 				&datum))
 		return NULL;
 	value = DatumGetInt64(datum);
@@ -199,7 +199,7 @@ find_format(JanitorTime *time, const JanitorRule *rule, Relation rel)
 
 	if (rule->time_format == NULL)
 	{
-		if (sample(time, rel, psprintf("r.%s::text", time->name), &datum))
+		if (sample(time, rel, psprintf("r.%s::pg_catalog.text", time->name), &datum))
 			guess = janitor_format_guess(TextDatumGetCString(datum));
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -347,8 +347,9 @@ janitor_time_bound(const JanitorTime *time, TimestampTz cutoff)
 			return DateADTGetDatum(date_of(local_time(cutoff)));
 		case JANITOR_TIME_EPOCH:
 			if (time->type == INT4OID)
-				return Int32GetDatum((int32) Min(epoch_of(cutoff, time->unit),
-												 PG_INT32_MAX));
+				return Int32GetDatum((int32) Max(Min(epoch_of(cutoff, time->unit),
+													 PG_INT32_MAX),
+												 PG_INT32_MIN));
 			return Int64GetDatum(epoch_of(cutoff, time->unit));
 		case JANITOR_TIME_TEXT:
 			return text_of(time, cutoff);

@@ -410,6 +410,7 @@ janitor_rule_draft_check(JanitorRuleDraft *draft, JanitorKind kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", "relation")));
+	janitor_rule_draft_check_sizes(draft);
 	check_words(draft);
 	check_condition(draft, kind);
 	check_keeps(draft);

@@ -21,8 +21,8 @@
  * Retention and items runs do their work in many transactions, each with its
  * own progress; the last one records what they add up to.
  *
- * Memory: run_context holds everything of the run, is reset before the next,
- * and is no child of any transaction's.
+ * Memory: run_context holds everything of the run, is reset at its end, and is
+ * no child of any transaction's.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -450,7 +450,6 @@ new_work(int64 execution_id)
 {
 	Work	   *work;
 
-	MemoryContextReset(run_context);
 	MemoryContextSwitchTo(run_context);
 	work = palloc0(sizeof(Work));
 	work->execution.id = execution_id;
@@ -463,6 +462,7 @@ leave_work(void)
 {
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContextReset(run_context);
 }
 
 void

@@ -15,7 +15,7 @@
  */
 #include "dispatch_internal.h"
 
-#include "utils/fmgrprotos.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "history.h"
@@ -613,8 +613,8 @@ has_problem(JanitorRound *round, JanitorNotedJob *noted, const JanitorJob *job)
 	if (!noted->problem_logged)
 		ereport(LOG,
 				(errmsg("job \"%s\" is held: %s", noted->name, problem),
-				 errhint("SELECT * FROM job_why('%s') says what to do.",
-						 noted->name)));
+				 errhint("SELECT * FROM job_why(%s) says what to do.",
+						 quote_literal_cstr(noted->name))));
 	noted->problem_logged = true;
 	noted->look_at = round->now + PROBLEM_RETRY;
 	return true;

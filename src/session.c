@@ -21,6 +21,7 @@
 #include "commands/discard.h"
 #include "executor/spi.h"
 #include "jit/jit.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lmgr.h"
@@ -34,6 +35,9 @@
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
+
+/* Bytes of a message that are kept. */
+#define MESSAGE_LIMIT 8000
 
 static int	saved_synchronous_commit = -1;
 
@@ -125,10 +129,22 @@ janitor_commit_run(bool asynchronously)
 	commit_transaction(asynchronously);
 }
 
+/* Copies a text for the record; its beginning, if it is too long. */
+char *
+janitor_clip(const char *text)
+{
+	int			length = strlen(text);
+
+	if (length <= MESSAGE_LIMIT)
+		return pstrdup(text);
+	length = pg_mbcliplen(text, length, MESSAGE_LIMIT);
+	return psprintf("%.*s...", length, text);
+}
+
 static char *
 copy_text(const char *text)
 {
-	return text ? pstrdup(text) : NULL;
+	return text ? janitor_clip(text) : NULL;
 }
 
 JanitorError *
@@ -142,7 +158,7 @@ janitor_catch_error(MemoryContext context)
 	FlushErrorState();
 	error = palloc(sizeof(JanitorError));
 	error->sqlstate = data->sqlerrcode;
-	error->message = pstrdup(data->message ? data->message : "");
+	error->message = janitor_clip(data->message ? data->message : "");
 	error->plain = data->domain != NULL &&
 		strcmp(data->domain, JANITOR_PLAIN_DOMAIN) == 0;
 	error->hint = copy_text(data->hint);
@@ -293,6 +309,8 @@ janitor_session_apply(Jsonb *settings)
 				janitor_session_set(name, text);
 		}
 	}
+	/* what its texts were read with, see parse.c */
+	janitor_session_set("standard_conforming_strings", "on");
 }
 
 static void
@@ -360,6 +378,7 @@ janitor_as_role(Oid role, const char *search_path, const char *time_zone,
 	nest_level = NewGUCNestLevel();
 	set_locally("search_path", search_path ? search_path :
 				"pg_catalog, pg_temp");
+	set_locally("standard_conforming_strings", "on");
 	if (time_zone != NULL)
 		set_locally("timezone", time_zone);
 
@@ -420,6 +439,11 @@ janitor_procedure_end(void)
 void
 janitor_prevent_misuse(const char *function_name)
 {
+	if (InSecurityRestrictedOperation())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("cannot execute %s within security-restricted operation",
+						function_name)));
 	PreventCommandIfReadOnly(function_name);
 	PreventCommandDuringRecovery(function_name);
 	PreventCommandIfParallelMode(function_name);

@@ -19,7 +19,7 @@
 typedef struct JanitorError
 {
 	int			sqlstate;
-	char	   *message;		/* primary message only */
+	char	   *message;		/* primary message only, clipped */
 	bool		plain;			/* raised by janitor_ereport_plain() */
 	char	   *hint;			/* NULL: none; likewise what follows */
 
@@ -73,6 +73,9 @@ extern JanitorError *janitor_attempt(void (*function) (void *arg), void *arg);
  */
 extern JanitorError *janitor_attempt_inside(void (*function) (void *arg),
 											void *arg);
+
+/* A copy of a message, without its end if it is very long. */
+extern char *janitor_clip(const char *text);
 
 /* Raises an error that was caught, once more. */
 pg_noreturn extern void janitor_rethrow(const JanitorError *error);
@@ -137,7 +140,12 @@ extern void janitor_procedure_begin(void);
 extern void janitor_procedure_commit(void);
 extern void janitor_procedure_end(void);
 
-/* First in every function that changes something. */
+/*
+ * First in every function that changes something.  Refuses read-only
+ * transactions, standbys, parallel workers; and what the server runs for
+ * somebody in another one's session (to analyse a table, to refresh a
+ * materialized view, to preview a job), who would be named as the author.
+ */
 extern void janitor_prevent_misuse(const char *function_name);
 
 #endif							/* JANITOR_SESSION_H */

@@ -460,6 +460,11 @@ check_setting(const char *name, const char *value, Oid owner)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("setting \"%s\" cannot be given to a job", name),
 				 errhint("Set the owner of the job instead.")));
+	if (pg_strcasecmp(name, "standard_conforming_strings") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("setting \"%s\" cannot be given to a job", name),
+				 errhint("It is on for all jobs. Write backslash escapes as E'...'.")));
 	(void) set_config_option_ext(name, value,
 								 superuser_arg(owner) ? PGC_SUSET : PGC_USERSET,
 								 PGC_S_TEST, owner, GUC_ACTION_SAVE,
@@ -534,16 +539,19 @@ check_cycle(const char *job_name, const char *parent)
 	appendStringInfo(&path, "\"%s\"", job_name);
 	while (parent != NULL)
 	{
-		JanitorJob *job;
+		JanitorJob *job = janitor_job_load(parent);
 
-		appendStringInfo(&path, " runs after \"%s\"", parent);
+		appendStringInfoString(&path, " runs after ");
+		if (job == NULL || janitor_job_visible(job))
+			appendStringInfo(&path, "\"%s\"", parent);
+		else
+			appendStringInfoString(&path, "a job of another role");
 		if (strcmp(parent, job_name) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("option \"run_after\" of job \"%s\" makes a cycle",
 							job_name),
 					 errdetail("Job %s.", path.data)));
-		job = janitor_job_load(parent);
 		parent = job == NULL ? NULL : job->run_after;
 	}
 }
@@ -587,11 +595,7 @@ check_circuit(const JanitorDraft *draft)
 	if (name == NULL)
 		return;
 	if (!janitor_circuit_find(name, &circuit))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("circuit \"%s\" does not exist", name),
-				 errhint("SELECT job_set_circuit(%s) makes it.",
-						 quote_literal_cstr(name))));
+		janitor_no_circuit(name);
 	janitor_circuit_check_owner(&circuit);
 }
 
@@ -601,6 +605,7 @@ janitor_draft_check(JanitorDraft *draft, const JanitorDraft *old)
 	char	   *job_name = column_text(draft, Anum_definition_name);
 	Oid			owner;
 
+	janitor_draft_check_sizes(draft);
 	check_kind_options(draft);
 	check_words(draft);
 	check_numbers(draft);

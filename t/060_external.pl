@@ -49,7 +49,7 @@ subtest 'one notification says that something has become claimable' => sub {
 		q{SELECT job_trigger('marker', run_at => now() + '1.2 s') AS id \gset},
 		q{COMMIT;},
 		q{SELECT job_wait(:id);}, q{SELECT 1;});
-	is_deeply($told, ['{"event": "claimable", "jobs": ["mail"]}'],
+	is_deeply($told, ['{"event": "claimable"}'],
 		'for a thousand runs that become due');
 	value($node, q{SELECT job_cancel('mail')});
 
@@ -60,8 +60,7 @@ subtest 'one notification says that something has become claimable' => sub {
 	is(value($node, q{SELECT count(*) FROM job_claim('one')}), 0, 'full');
 	$told = told(qq{SELECT job_finish($id, '$token');},
 		q{SELECT job_trigger('marker') AS id \gset}, q{SELECT job_wait(:id);}, q{SELECT 1;});
-	ok((grep { $_ eq '{"event": "claimable", "jobs": ["one"]}' } @$told) == 1,
-		'when there is room again') or diag(explain($told));
+	is_deeply($told, ['{"event": "claimable"}'], 'when there is room again');
 	finish(claim('one'));
 };
 
