@@ -41,21 +41,6 @@ PG_FUNCTION_INFO_V1(job_hold_release);
 
 /* --- rights --- */
 
-/* The owner of a relation; InvalidOid if it is gone. */
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
 static bool
 may_hold(Oid owner)
 {
@@ -66,7 +51,7 @@ may_hold(Oid owner)
 static void
 check_owner(Oid relid, const char *name)
 {
-	Oid			owner = owner_of(relid);
+	Oid			owner = janitor_relation_owner(relid);
 
 	if (!may_hold(owner))
 		ereport(ERROR,
@@ -155,7 +140,7 @@ static const char *
 qualified_predicate(const char *text, Oid relid, const char *relation)
 {
 	Predicate	predicate = {text, relid, relation, NULL};
-	Oid			owner = owner_of(relid);
+	Oid			owner = janitor_relation_owner(relid);
 
 	if (text == NULL)
 		return NULL;
@@ -220,6 +205,8 @@ job_hold_place(PG_FUNCTION_ARGS)
 								qualified_predicate(predicate,
 													hold.relation_oid,
 													hold.relation));
+	hold.relation_owner =
+		GetUserNameFromId(janitor_relation_owner(hold.relation_oid), false);
 	hold.placed_by = janitor_session_user();
 	janitor_hold_lock_exclusively(hold.relation_oid);
 	(void) janitor_hold_insert(&hold);
@@ -231,18 +218,18 @@ job_hold_place(PG_FUNCTION_ARGS)
 
 /*
  * Whose hold is it?  That of the owner of its relation, under its name or its
- * OID; if it is gone, of whoever placed it.
+ * OID; if it is gone, of who owned it.
  */
 static bool
 may_release(const JanitorHold *hold)
 {
 	Oid			named = janitor_hold_relation_named(hold->relation);
-	Oid			owner = owner_of(named);
-	Oid			former_owner = owner_of(hold->relation_oid);
+	Oid			owner = janitor_relation_owner(named);
+	Oid			former_owner = janitor_relation_owner(hold->relation_oid);
 
 	if (OidIsValid(owner) || OidIsValid(former_owner))
 		return may_hold(owner) || may_hold(former_owner);
-	return may_hold(get_role_oid(hold->placed_by, true));
+	return may_hold(get_role_oid(hold->relation_owner, true));
 }
 
 /* The lock of every relation that it is in force on. */

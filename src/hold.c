@@ -37,7 +37,8 @@
  * Whose expressions these are.  Predicates of holds on the rule's relation
  * are its owner's, as are its triggers, and run with the rights of whoever
  * deletes.  Those of relations that only refer to it may be a stranger's, whom
- * nobody expects to run anything: there a hold counts for all rows.  So does
+ * nobody expects to run anything, and so may those of holds that were placed on
+ * another owner's table of the same name: there a hold counts for all rows.  So does
  * each doubt: more is held, never less.
  *
  * What they mean.  Names in predicates were qualified when the hold was
@@ -76,6 +77,7 @@ typedef struct InForce
 	Oid			relid;
 	char	   *predicate;		/* NULL: every row */
 	char	   *reason;
+	bool		trusted;		/* the predicate is its owner's */
 } InForce;
 
 struct JanitorHolds
@@ -254,7 +256,8 @@ typedef struct Collect
 } Collect;
 
 static void
-add_in_force(Collect *collect, Oid relid, const JanitorHold *hold)
+add_in_force(Collect *collect, Oid relid, const JanitorHold *hold,
+			 bool trusted)
 {
 	InForce    *one;
 
@@ -264,9 +267,20 @@ add_in_force(Collect *collect, Oid relid, const JanitorHold *hold)
 	one->relid = relid;
 	one->predicate = hold->predicate;
 	one->reason = hold->reason;
+	one->trusted = trusted;
 	collect->in_force = lappend(collect->in_force, one);
-	appendStringInfo(&collect->signature, "%u %s;", relid,
+	appendStringInfo(&collect->signature, "%u %d %s;", relid, trusted,
 					 hold->predicate ? hold->predicate : "");
+}
+
+/* Has a relation the same owner as that which the hold was placed on? */
+static bool
+is_of_owner(const JanitorHold *hold, Oid relid)
+{
+	char	   *owner = OidIsValid(relid) ?
+	GetUserNameFromId(janitor_relation_owner(relid), true) : NULL;
+
+	return owner != NULL && strcmp(owner, hold->relation_owner) == 0;
 }
 
 /*
@@ -279,9 +293,9 @@ collect_hold(JanitorHold *hold, void *arg)
 {
 	Oid			named = janitor_hold_relation_named(hold->relation);
 
-	add_in_force(arg, named, hold);
 	if (hold->relation_oid != named)
-		add_in_force(arg, hold->relation_oid, hold);
+		add_in_force(arg, named, hold, is_of_owner(hold, named));
+	add_in_force(arg, hold->relation_oid, hold, true);
 }
 
 bool
@@ -355,7 +369,7 @@ own_holds(const JanitorHolds *holds, const JanitorHoldNode *node)
 
 		if (one->relid != node->relid)
 			continue;
-		if (one->predicate == NULL || !node->trusted)
+		if (one->predicate == NULL || !node->trusted || !one->trusted)
 			add_term(&terms, "true");
 		else
 			add_term(&terms, psprintf("(%s) IS TRUE", one->predicate));

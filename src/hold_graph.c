@@ -39,6 +39,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "rule.h"
+
 /* A foreign key that does something to the rows that refer to a row. */
 typedef struct ForeignKey
 {
@@ -142,19 +144,6 @@ all_relatives(Oid relid, bool up)
 	return result;
 }
 
-static Oid
-owner_of(Oid relid)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 List *
 janitor_hold_above(Oid relid)
 {
@@ -186,7 +175,7 @@ janitor_hold_roots(List *relids)
 static bool
 is_trusted(const JanitorHoldGraph *graph, Oid relid)
 {
-	Oid			owner = owner_of(relid);
+	Oid			owner = janitor_relation_owner(relid);
 
 	return owner == graph->owner || owner == GetUserId() ||
 		superuser_arg(owner);
@@ -306,7 +295,7 @@ janitor_hold_graph(Oid relid, bool deletes)
 	JanitorHoldGraph *graph = palloc0(sizeof(JanitorHoldGraph));
 	JanitorHoldNode *node;
 
-	graph->owner = owner_of(relid);
+	graph->owner = janitor_relation_owner(relid);
 	graph->keys = foreign_keys();
 	node = get_node(graph, relid, deletes);
 	explore(graph, node, true, true);

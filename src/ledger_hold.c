@@ -32,6 +32,7 @@ hold_from_tuple(JanitorTable *table, HeapTuple tuple, JanitorHold *hold)
 	hold->relation = janitor_row_text(&row, Anum_hold_relation);
 	hold->relation_oid =
 		DatumGetObjectId(row.values[Anum_hold_relation_oid - 1]);
+	hold->relation_owner = janitor_row_text(&row, Anum_hold_relation_owner);
 	hold->predicate = janitor_row_text(&row, Anum_hold_predicate);
 	hold->reason = janitor_row_text(&row, Anum_hold_reason);
 	hold->until = row.nulls[Anum_hold_until - 1] ? DT_NOEND :
@@ -64,6 +65,8 @@ janitor_hold_insert(JanitorHold *hold)
 	janitor_row_set_text(&row, Anum_hold_relation, hold->relation);
 	janitor_row_set(&row, Anum_hold_relation_oid,
 					ObjectIdGetDatum(hold->relation_oid));
+	janitor_row_set_text(&row, Anum_hold_relation_owner,
+						 hold->relation_owner);
 	janitor_row_set_text(&row, Anum_hold_predicate, hold->predicate);
 	janitor_row_set_text(&row, Anum_hold_reason, hold->reason);
 	if (!TIMESTAMP_IS_NOEND(hold->until))
