@@ -22,8 +22,10 @@ CREATE TABLE sessions
 	ends_at timestamptz NOT NULL,
 	hold_expires_at timestamptz,
 	notes text,
-	content jsonb
+	content jsonb,
+	student_id uuid
 );
+CREATE INDEX ON sessions (student_id);
 
 CREATE TABLE credit_ledger
 (
@@ -41,7 +43,15 @@ CREATE TABLE teacher_notifications
 	UNIQUE (teacher_id, kind, ref)
 );
 
-CREATE TABLE contact_log (teacher_id uuid, channel text, body text, created_at timestamptz NOT NULL DEFAULT now());
+CREATE TABLE contact_log
+(
+	teacher_id uuid,
+	channel text,
+	body text,
+	created_at timestamptz NOT NULL DEFAULT now(),
+	student_id uuid
+);
+CREATE INDEX ON contact_log (student_id);
 
 CREATE TABLE scheduled_messages
 (
@@ -50,8 +60,10 @@ CREATE TABLE scheduled_messages
 	channel text,
 	body text,
 	send_at timestamptz NOT NULL,
-	status text NOT NULL DEFAULT 'pending'
+	status text NOT NULL DEFAULT 'pending',
+	student_id uuid
 );
+CREATE INDEX ON scheduled_messages (student_id);
 
 CREATE TABLE session_calendar_sync
 (

@@ -471,7 +471,11 @@ my @tampering = (
 	[ '8 what is recorded', 'a row gone and not recorded', "UPDATE torture.fed SET expired = expired + 1 WHERE ctid = (SELECT min(ctid) FROM torture.fed)" ],
 	[ '8 what is recorded', 'a row recorded and not gone', "UPDATE job_execution SET records_processed = records_processed + 1 WHERE id = (SELECT max(id) FROM job_execution WHERE job_name = 'purge_5' AND records_processed > 0)" ],
 	[ '8 what has not expired', 'a live row gone', "DELETE FROM torture.rows_1 WHERE id = (SELECT id FROM torture.rows_1 WHERE at > now() - interval '1 day' LIMIT 1)" ],
-	[ '8 what is archived', 'an archived row lost', "DELETE FROM torture.archive_4 WHERE ctid = (SELECT min(ctid) FROM torture.archive_4)" ]);
+	[ '8 what is archived', 'an archived row lost', "DELETE FROM torture.archive_4 WHERE ctid = (SELECT min(ctid) FROM torture.archive_4)" ],
+	[ '9 who is recorded', 'somebody recorded and not erased', "UPDATE torture.people_1 SET erased_by = NULL WHERE id = (SELECT min(id) FROM torture.people_1 WHERE erased_by IS NOT NULL)" ],
+	[ '9 who is recorded', 'somebody erased and not recorded', "UPDATE job_execution SET records_processed = records_processed - 1 WHERE id = (SELECT max(id) FROM job_execution WHERE job_name = 'erase_2' AND records_processed > 0)" ],
+	[ '9 nobody is erased by halves', 'half an erasure', "INSERT INTO torture.things_2 SELECT min(id) FROM torture.people_2 WHERE erased_by IS NOT NULL" ],
+	[ '9 who failed', 'a failure of somebody who can be erased', "UPDATE torture.people_1 SET stays = false WHERE id = (SELECT min(item_key::bigint) FROM job_item_failure WHERE job_name = 'erase_1')" ]);
 
 sub check_checker
 {

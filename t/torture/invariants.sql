@@ -46,6 +46,18 @@ CREATE OR REPLACE VIEW torture.purged AS
 							  FROM torture.fed GROUP BY 1) f USING (relation)
 	WHERE j.relation IS NOT NULL;
 
+-- Who was erased, by which execution; what is left of them.
+CREATE OR REPLACE FUNCTION torture.erased(people text)
+RETURNS TABLE (id bigint, stays boolean, erased_by bigint, things bigint)
+LANGUAGE plpgsql STABLE AS $$
+BEGIN
+	RETURN QUERY EXECUTE format('SELECT p.*, (SELECT count(*) FROM torture.%I t WHERE t.person_id = p.id) FROM torture.%I p',
+		replace(people, 'people', 'things'), people);
+END $$;
+
+CREATE OR REPLACE VIEW torture.erasures AS
+	SELECT j.name, p.* FROM torture.jobs j, torture.erased(j.people) p WHERE j.people IS NOT NULL;
+
 -- The most intervals [starts, ends) that hold at one instant.
 CREATE OR REPLACE FUNCTION torture.peak(starts timestamptz[], ends timestamptz[]) RETURNS bigint
 LANGUAGE sql STABLE AS $$
@@ -151,6 +163,7 @@ LANGUAGE sql STABLE AS $$
 	FROM (SELECT r.*,
 			(SELECT count(*) FROM torture.followers f WHERE f.reason = 'retry' AND f.retry_of = r.id) AS n,
 			CASE WHEN status = 'interrupted' AND NOT crashed AND job_name NOT LIKE 'steps%' THEN 1
+				 WHEN status = 'failed' AND failed_records > 0 THEN 0
 				 WHEN status = 'failed' AND sqlstate IN ('40001', '40P01', '55P03') AND conflicts < 3 THEN 1
 				 WHEN status IN ('failed', 'timed_out', 'interrupted') AND attempt < max_attempts THEN 1
 				 ELSE 0 END AS expected
@@ -219,11 +232,30 @@ LANGUAGE sql STABLE AS $$
 	UNION ALL
 	SELECT '8 each retention job had something to do', format('%s has handled nothing', name)
 	FROM torture.purged WHERE coalesce(gone, 0) = 0
+
+	-- 9: items
+	UNION ALL
+	SELECT '9 who is recorded is who is erased', format('execution %s of %s: %s recorded, %s erased',
+		coalesce(e.id, p.erased_by), coalesce(e.job_name, p.name), e.records_processed, p.n)
+	FROM (SELECT e.* FROM job_execution e JOIN torture.jobs j ON j.name = e.job_name WHERE j.people IS NOT NULL) e
+	FULL JOIN (SELECT name, erased_by, count(*) AS n FROM torture.erasures WHERE erased_by IS NOT NULL GROUP BY 1, 2) p
+		ON p.erased_by = e.id AND p.name = e.job_name
+	WHERE coalesce(e.records_processed, 0) <> coalesce(p.n, 0)
+	UNION ALL
+	SELECT '9 nobody is erased by halves', format('%s: %s, erased by %s, has %s things', name, id, erased_by, things)
+	FROM torture.erasures WHERE things <> CASE WHEN erased_by IS NULL THEN 3 ELSE 0 END
+	UNION ALL
+	SELECT '9 who failed is who cannot be erased', format('%s: %s, %s', f.job_name, f.item_key, f.error_message)
+	FROM job_item_failure f LEFT JOIN torture.erasures p ON p.name = f.job_name AND p.id = f.item_key::bigint AND p.stays
+	WHERE p.id IS NULL
+	UNION ALL
+	SELECT '9 each items job had something to do', format('%s has erased nobody', name)
+	FROM torture.jobs j WHERE people IS NOT NULL AND NOT EXISTS (SELECT FROM torture.erasures p WHERE p.name = j.name AND erased_by IS NOT NULL)
 $$;
 
 -- What was looked at, in one line.
 CREATE OR REPLACE VIEW torture.summary AS
-	SELECT format('%s executions (%s), %s occurrences skipped, %s marks, %s triggers committed, %s rolled back; purged %s',
+	SELECT format('%s executions (%s), %s occurrences skipped, %s marks, %s triggers committed, %s rolled back; purged %s; erased %s',
 		sum(n), string_agg(n || ' ' || status, ', ' ORDER BY n DESC),
 		(SELECT sum(skipped) FROM job_execution),
 		(SELECT count(*) FROM torture.marks),
@@ -231,5 +263,9 @@ CREATE OR REPLACE VIEW torture.summary AS
 		(SELECT count(*) FROM torture.triggers WHERE NOT committed),
 		(SELECT string_agg(format('%s: %s (%s of %s runs cut off)', name, gone,
 				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status NOT IN ('succeeded', 'skipped') AND records_processed > 0),
-				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status <> 'skipped')), ', ' ORDER BY name) FROM torture.purged))
+				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status <> 'skipped')), ', ' ORDER BY name) FROM torture.purged),
+		(SELECT string_agg(format('%s: %s of %s (%s of %s runs cut off)', name, erased, n,
+				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status NOT IN ('succeeded', 'failed', 'skipped') AND records_processed > 0),
+				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status <> 'skipped')), ', ' ORDER BY name)
+		 FROM (SELECT name, count(*) AS n, count(erased_by) AS erased FROM torture.erasures GROUP BY 1) p))
 	FROM (SELECT status, count(*) AS n FROM job_execution GROUP BY 1) s;

@@ -3,7 +3,8 @@
 -- Most jobs insert their execution id into torture.marks.  torture.jobs says
 -- what the checker has to know of each: `period`, the distance between its
 -- occurrences; `first`, the first of them; `stop`, the one at which its
--- schedule was ended; whether a success leaves a mark.
+-- schedule was ended; whether a success leaves a mark; which rows a retention
+-- job works on, which people an items job erases.
 -- Nothing here is unique that the ledger has to keep unique.
 
 CREATE SCHEMA torture;
@@ -19,6 +20,7 @@ CREATE TABLE torture.jobs
 	options jsonb NOT NULL DEFAULT '{}',
 	marks boolean NOT NULL DEFAULT true,
 	relation text,
+	people text,
 	first timestamptz,
 	stop timestamptz
 );
@@ -100,6 +102,38 @@ CREATE TRIGGER slow AFTER DELETE ON torture.rows_1 FOR EACH STATEMENT EXECUTE FU
 CREATE TRIGGER slow AFTER DELETE ON torture.rows_2 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
 CREATE TRIGGER slow AFTER UPDATE ON torture.rows_3 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
 
+CREATE FUNCTION torture.short_nap() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_catalog.pg_sleep(0.005);
+	RETURN NULL;
+END $$;
+
+-- Whom items jobs erase, in two tables; some cannot be erased.
+CREATE TABLE torture.people_1
+(
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	stays boolean,
+	erased_by bigint,
+	CHECK (NOT stays OR erased_by IS NULL)
+);
+CREATE TABLE torture.people_2 (LIKE torture.people_1 INCLUDING ALL);
+CREATE TABLE torture.people_3 (LIKE torture.people_1 INCLUDING ALL);
+CREATE TABLE torture.things_1 (person_id bigint);
+CREATE TABLE torture.things_2 (person_id bigint);
+CREATE TABLE torture.things_3 (person_id bigint);
+CREATE INDEX ON torture.people_1 (id) WHERE erased_by IS NULL;
+CREATE INDEX ON torture.people_2 (id) WHERE erased_by IS NULL;
+CREATE INDEX ON torture.people_3 (id) WHERE erased_by IS NULL;
+CREATE INDEX ON torture.things_1 (person_id);
+CREATE INDEX ON torture.things_2 (person_id);
+CREATE INDEX ON torture.things_3 (person_id);
+
+CREATE FUNCTION torture.bring(n int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('WITH new AS (INSERT INTO torture.people_%1$s (stays) SELECT i %% 40 = 7 FROM generate_series(1, 120) i RETURNING id)
+		INSERT INTO torture.things_%1$s SELECT id FROM new, generate_series(1, 3)', n);
+END $$;
+
 CREATE FUNCTION torture.feed(relation text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
 	n bigint;
@@ -121,13 +155,17 @@ BEGIN
 	INSERT INTO torture.fed VALUES (relation, 500, 5);
 END $$;
 
+CREATE TRIGGER slow AFTER DELETE ON torture.things_1 FOR EACH STATEMENT EXECUTE FUNCTION torture.short_nap();
+CREATE TRIGGER slow AFTER DELETE ON torture.things_2 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
+CREATE TRIGGER slow AFTER DELETE ON torture.things_3 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
+
 DO $$
 DECLARE
 	it regclass;
 BEGIN
 	GRANT CREATE ON SCHEMA torture TO alice;
 	FOR it IN SELECT oid FROM pg_class WHERE relnamespace = 'torture'::regnamespace
-		AND relkind IN ('r', 'p') AND relname ~ '^(rows|parts|archive)_|^fed$' LOOP
+		AND relkind IN ('r', 'p') AND relname ~ '^(rows|parts|archive|people|things)_|^fed$' LOOP
 		EXECUTE format('ALTER TABLE %s OWNER TO alice', it);
 	END LOOP;
 	GRANT USAGE ON SEQUENCE torture.part TO alice;
@@ -142,6 +180,19 @@ FROM (VALUES
 	('rows_4', '*/2 * * * * *', interval '2 seconds'),
 	('parts_1', '*/3 * * * * *', interval '3 seconds'),
 	('parts_2', '*/3 * * * * *', interval '3 seconds')) v (relation, schedule, period);
+
+INSERT INTO torture.jobs (name, schedule, period, command, owner)
+SELECT 'bring_' || n, '*/2 * * * * *', '2 seconds', format('; SELECT torture.bring(%s)', n), 'alice'
+FROM generate_series(1, 3) n;
+
+-- One by one; many at a time, with helpers; stopped again and again.
+INSERT INTO torture.jobs (name, schedule, period, command, owner, marks, people, options) VALUES
+	('erase_1', '*/3 * * * * *', '3 s', $$
+		DELETE FROM torture.things_1 WHERE person_id = ($1->>'id')::bigint;
+		UPDATE torture.people_1 SET erased_by = job_execution_id() WHERE id = ($1->>'id')::bigint $$,
+		'alice', false, 'people_1', '{"parallel": 2, "max_attempts": 2, "retry_delay": "1 s"}'),
+	('erase_2', '*/3 * * * * *', '3 s', '', 'alice', false, 'people_2', '{"parallel": 3, "max_attempts": 3, "retry_delay": "1 s"}'),
+	('erase_3', '*/2 * * * * *', '2 s', '', 'alice', false, 'people_3', '{"stop_after": "300 ms", "max_attempts": 1}');
 
 INSERT INTO torture.jobs (name, schedule, period, command, owner, marks, relation, options) VALUES
 	('purge_1', '*/2 * * * * *', '2 s', '', 'alice', false, 'rows_1', '{"batch_rows": 40}'),
@@ -212,9 +263,18 @@ BEGIN;
 UPDATE torture.jobs SET first = job_schedule_retention(name, schedule, 'torture.' || relation, 'at', '1 day',
 	owner => owner, keep_runs => 10000000, options => options)
 WHERE relation IS NOT NULL;
+UPDATE torture.jobs SET first = job_schedule_items(name, schedule,
+	format('SELECT id FROM torture.%I WHERE erased_by IS NULL ORDER BY id', people), nullif(command, ''),
+	owner => owner, keep_runs => 10000000, options => options)
+WHERE people IS NOT NULL;
+SELECT job_set_rule(name, 'things', 'torture.things_' || right(name, 1), match => $$r.person_id = ($1->>'id')::bigint$$)
+FROM torture.jobs WHERE people IS NOT NULL AND command = '' ORDER BY name;
+SELECT job_set_rule(name, 'people', 'torture.' || people, match => $$r.id = ($1->>'id')::bigint$$, action => 'anonymize',
+	set => 'erased_by = job_execution_id()', done_when => 'r.erased_by IS NOT NULL')
+FROM torture.jobs WHERE people IS NOT NULL AND command = '' ORDER BY name;
 UPDATE torture.jobs SET first = job_schedule(name, schedule, command,
 	owner => owner, keep_runs => 10000000, options => options)
-WHERE relation IS NULL AND (options->>'run_after') IS NULL AND (options->>'on_failure') IS NULL;
+WHERE relation IS NULL AND people IS NULL AND (options->>'run_after') IS NULL AND (options->>'on_failure') IS NULL;
 UPDATE torture.jobs SET first = job_schedule(name, schedule, command,
 	owner => owner, keep_runs => 10000000, options => options)
 WHERE name = 'child_1' OR (options->>'on_failure') IS NOT NULL;
