@@ -194,7 +194,7 @@ advise_key_index(const JanitorReadyRule *ready, Oid referencing,
 	Relation	rel = table_open(referencing, AccessShareLock);
 
 	if (!janitor_index_serves(rel, columns, 0) &&
-		janitor_rows_estimated(referencing) >= ROWS_WORTH_INDEX / 10)
+		janitor_rows_estimated(referencing) >= ROWS_WORTH_INDEX / 10.0)
 		*advice = lappend(*advice,
 						  psprintf("each row deleted from %s is looked for in all of %s, whose foreign key has no index: %s",
 								   janitor_relation_name(ready->relid),

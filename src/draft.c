@@ -196,6 +196,7 @@ find_option(const char *key)
 {
 	JanitorNearest nearest = {key};
 
+	Assert(key != NULL);
 	for (int i = 0; i < lengthof(options); i++)
 		if (strcmp(column_name(options[i].column), key) == 0)
 			return &options[i];
@@ -282,7 +283,7 @@ janitor_draft_differs(const JanitorDraft *a, const JanitorDraft *b,
 bool
 janitor_draft_same(const JanitorDraft *a, const JanitorDraft *b)
 {
-	for (AttrNumber column = 1; column < Anum_definition_version; column++)
+	for (int column = 1; column < Anum_definition_version; column++)
 		if (janitor_draft_differs(a, b, column))
 			return false;
 	return true;

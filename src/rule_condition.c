@@ -153,6 +153,7 @@ janitor_tiers_parse(Jsonb *tiers)
 
 	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
 	{
+		Assert(key != NULL || token != WJB_VALUE);
 		if (token == WJB_KEY)
 			key = pnstrdup(item.val.string.val, item.val.string.len);
 		else if (token == WJB_VALUE && strcmp(key, "*") == 0)

@@ -382,7 +382,7 @@ describe_failure(const Work *work, const JanitorError *error,
 	if (work->job)
 		outcome->definition_version = work->job->version;
 
-	if (outcome->status == JANITOR_TIMED_OUT)
+	if (outcome->status == JANITOR_TIMED_OUT && work->job)
 		outcome->error_message =
 			psprintf("canceled after its timeout of %g s",
 					 work->job->timeout / (double) USECS_PER_SEC);
