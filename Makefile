@@ -5,12 +5,16 @@
 #   make test              everything, in a throwaway copy and cluster; as root
 #                          it installs what is missing (SUITES="unit tap" selects)
 #   make check-regress     one suite: check-unit, -regress, -isolation, -tap
+#   make test-matrix       the same on PostgreSQL 15, 17 and 18 (and 16, where
+#                          PG_CONFIG_16 names one); MAJORS="17 18" selects
 #   make torture           kill everything 200 times, then check what is left
 #                          (minutes; TORTURE="--seed 7 --kills 400")
 #   make demo              see it run
 #   make ci                what has to pass before a change goes in
 #   make indent typedefs   rewrite the sources' layout, the list it depends on
 #   make tmp_install       a private copy of the server with pg_janitor in it
+#   make dist              an archive of the last commit; check-dist tries it
+#   make check-deb         builds, installs, tries and removes Debian packages
 
 MODULE_big = pg_janitor
 PGFILEDESC = "pg_janitor - cleanup jobs inside the database"
@@ -72,11 +76,15 @@ clean-unit:
 # Tests.  The harness stages and builds everything by itself, hence nothing
 # of the above is a prerequisite: this works on a machine with make alone.
 SUITES = unit regress isolation tap
-RUN_SUITES = PG_CONFIG='$(PG_CONFIG)' REGRESS='$(REGRESS)' \
-	ISOLATION='$(ISOLATION)' PROVE_TESTS='$(PROVE_TESTS)' bash t/harness/run
+SUITES_ENV = PG_CONFIG='$(PG_CONFIG)' REGRESS='$(REGRESS)' \
+	ISOLATION='$(ISOLATION)' PROVE_TESTS='$(PROVE_TESTS)'
+RUN_SUITES = $(SUITES_ENV) bash t/harness/run
 
 test:
 	@$(RUN_SUITES) $(SUITES)
+
+test-matrix:
+	@$(SUITES_ENV) SUITES='$(SUITES)' bash t/harness/matrix $(MAJORS)
 
 check-unit check-regress check-isolation check-tap: check-%:
 	@$(RUN_SUITES) $*
@@ -102,5 +110,15 @@ tmp_install: all
 	$(MAKE) -s install DESTDIR=$(CURDIR)/tmp_install
 	@echo 'installed into tmp_install$(bindir)'
 
-.PHONY: FORCE test check-unit check-regress check-isolation check-tap \
+# For PGXN a zip, for others a tar: of what is committed, under one name.
+DIST = pg_janitor-$(shell sed -n 's/^   "version": "\(.*\)",$$/\1/p' META.json)
+
+dist:
+	git archive --prefix=$(notdir $(DIST))/ -o $(DIST).tar.gz HEAD
+	git archive --prefix=$(notdir $(DIST))/ -o $(DIST).zip HEAD
+
+check-dist check-deb: check-%:
+	@PG_CONFIG='$(PG_CONFIG)' bash t/harness/package $*
+
+.PHONY: FORCE dist check-dist check-deb test test-matrix check-unit check-regress check-isolation check-tap \
 	torture demo ci indent typedefs tmp_install clean-unit

@@ -44,8 +44,8 @@ server_packages() {
 }
 
 # Debian's names of what is missing.  "static" adds the tools of the static
-# checks, "tap" what the TAP tests need.
-missing_packages() {	# [static] [tap]
+# checks, "tap" what the TAP tests need, "deb" what Debian packages are made with.
+missing_packages() {	# [static] [tap] [deb]
 	local want=" $* "
 	command -v gcc >/dev/null || echo gcc
 	[ -e /usr/include/stdio.h ] || echo libc6-dev
@@ -61,6 +61,15 @@ missing_packages() {	# [static] [tap]
 	if [[ $want == *" static "* ]]; then
 		command -v pg_bsd_indent >/dev/null || echo pg-bsd-indent
 		command -v cppcheck >/dev/null || echo cppcheck
+		command -v clang >/dev/null || echo clang
+		command -v clang-tidy >/dev/null || echo clang-tidy
+	fi
+	if [[ $want == *" deb "* ]]; then
+		command -v git >/dev/null || echo git
+		command -v dh >/dev/null || echo debhelper
+		dpkg-query -W postgresql-all >/dev/null 2>&1 || echo postgresql-all
+		[ -f /usr/share/build-essential/list ] || echo build-essential
+		command -v lintian >/dev/null || echo lintian
 	fi
 }
 
@@ -80,7 +89,7 @@ apt_get() {
 }
 
 # Installs what is missing, or says what it is.  Fails if something remains.
-ensure_packages() {	# [static] [tap]
+ensure_packages() {	# [static] [tap] [deb]
 	local missing log
 	find_pg_config
 	if [[ ${PG_CONFIG:-} == */* ]] && [ -z "$pg_config" ]; then
@@ -182,15 +191,19 @@ end_group() {
 
 # ----- the stage -----
 
-# A fresh directory of that user: src/ (a copy of the tree as it is, whether
-# committed or not), tmp/ (for sockets too: their paths must stay short).
-stage_create() {
-	stage=$(mktemp -d /tmp/pg_janitor.XXXXXX)
-	mkdir "$stage/src" "$stage/tmp"
+# The tree as it is, whether committed or not, without what was built in it.
+copy_tree() {	# DIR
 	tar -C "$repo" --exclude=./.git --exclude=./tmp_install \
 		--exclude=./results --exclude='./tmp_check*' --exclude=./output_iso \
 		--exclude='*.o' --exclude='*.so' --exclude=./.built-for -cf - . |
-		tar -C "$stage/src" --no-same-owner -xf -
+		tar -C "$1" --no-same-owner -xf -
+}
+
+# A fresh directory of that user: src/ (a copy of the tree), tmp/ (for sockets too: their paths must stay short).
+stage_create() {
+	stage=$(mktemp -d /tmp/pg_janitor.XXXXXX)
+	mkdir "$stage/src" "$stage/tmp"
+	copy_tree "$stage/src"
 	if is_root; then
 		chown -R "$run_user:$(id -g "$run_user")" "$stage"
 	fi
