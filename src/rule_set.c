@@ -42,7 +42,7 @@
 
 #define PREFIX "UPDATE r SET "
 
-static void
+pg_noreturn static void
 refuse(const char *problem, const char *hint)
 {
 	ereport(ERROR,
