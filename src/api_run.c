@@ -15,6 +15,7 @@
 #include "api.h"
 
 #include "mb/pg_wchar.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -70,8 +71,7 @@ fill_trigger(JanitorEntry *entry, Jsonb *args, TimestampTz run_at)
 
 /*
  * Puts a new trigger in the place of the waiting one with its key; false if
- * there is none.  The lock makes triggers with one key come one after the
- * other, which the unique index would do too, but with an error.
+ * there is none.
  */
 static bool
 replace_waiting(const JanitorJob *job, const char *key, Jsonb *args,
@@ -79,7 +79,6 @@ replace_waiting(const JanitorJob *job, const char *key, Jsonb *args,
 {
 	JanitorEntry entry;
 
-	janitor_trigger_lock(job->name, key);
 	while (janitor_entry_find_key(job->name, key, &entry))
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -110,12 +109,42 @@ insert_trigger(const JanitorJob *job, char *key, Jsonb *args,
 	return entry.execution_id;
 }
 
+/*
+ * Triggers with one key come one after the other, which the unique index would
+ * see to as well, but with an error.  The lock is given back as soon as the
+ * entry is there: whoever comes next sees the entry, and waits for us.
+ */
+static int64
+trigger_with_key(const JanitorJob *job, char *key, Jsonb *args,
+				 TimestampTz run_at)
+{
+	int64		execution_id;
+
+	for (;;)
+	{
+		TransactionId writer;
+
+		janitor_trigger_lock(job->name, key);
+		if (replace_waiting(job, key, args, run_at, &execution_id))
+			break;
+		writer = janitor_entry_key_writer(job->name, key);
+		if (!TransactionIdIsValid(writer))
+		{
+			execution_id = insert_trigger(job, key, args, run_at, 0);
+			break;
+		}
+		janitor_trigger_unlock(job->name, key);
+		XactLockTableWait(writer, NULL, NULL, XLTW_None);
+	}
+	janitor_trigger_unlock(job->name, key);
+	return execution_id;
+}
+
 int64
 janitor_trigger(const char *job_name, Jsonb *args, TimestampTz run_at,
 				char *key)
 {
 	JanitorJob *job;
-	int64		execution_id;
 
 	janitor_shmem_require();
 	job = janitor_job_for_use(job_name);
@@ -123,9 +152,7 @@ janitor_trigger(const char *job_name, Jsonb *args, TimestampTz run_at,
 	if (key == NULL)
 		return insert_trigger(job, NULL, args, run_at, 0);
 	check_key(key);
-	if (replace_waiting(job, key, args, run_at, &execution_id))
-		return execution_id;
-	return insert_trigger(job, key, args, run_at, 0);
+	return trigger_with_key(job, key, args, run_at);
 }
 
 /*

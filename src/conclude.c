@@ -70,15 +70,29 @@ enqueue(JanitorEntry *entry, const char *job_name, JanitorReason reason,
 }
 
 /*
- * May an entry wait under this key?  Not if one does already; *free is whether
- * that could be found out without waiting for somebody's transaction.
+ * Queues an entry under a key; false: another one waits under that.  Where
+ * somebody's transaction is about to put one there, it has to do without.
  */
 static bool
-find_waiting(const char *job_name, const char *key, bool *free,
-			 JanitorEntry *waiting)
+queue_with_key(JanitorEntry *entry, char *key, JanitorEntry *waiting)
 {
-	*free = janitor_trigger_try_lock(job_name, key);
-	return *free && janitor_entry_find_key(job_name, key, waiting);
+	bool		found;
+
+	if (!janitor_trigger_try_lock(entry->job_name, key))
+	{
+		janitor_entry_insert(entry);
+		return true;
+	}
+	found = janitor_entry_find_key(entry->job_name, key, waiting);
+	if (!found)
+	{
+		if (!TransactionIdIsValid(janitor_entry_key_writer(entry->job_name,
+														   key)))
+			entry->key = key;
+		janitor_entry_insert(entry);
+	}
+	janitor_trigger_unlock(entry->job_name, key);
+	return !found;
 }
 
 static void
@@ -86,6 +100,7 @@ queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 			int64 delay)
 {
 	JanitorEntry entry;
+	JanitorEntry waiting;
 
 	enqueue(&entry, execution->job_name, JANITOR_REASON_RETRY,
 			execution->parent_id);
@@ -96,18 +111,10 @@ queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 	entry.retry_of = execution->id;
 	entry.args = execution->args;
 	entry.triggered_by = execution->triggered_by;
-	if (execution->key != NULL)
-	{
-		JanitorEntry waiting;
-		bool		free;
-
-		if (find_waiting(execution->job_name, execution->key, &free,
-						 &waiting))
-			return;
-		if (free)
-			entry.key = execution->key;
-	}
-	janitor_entry_insert(&entry);
+	if (execution->key == NULL)
+		janitor_entry_insert(&entry);
+	else
+		(void) queue_with_key(&entry, execution->key, &waiting);
 }
 
 static void
@@ -128,6 +135,7 @@ janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
 				const char *detail)
 {
 	JanitorEntry entry;
+	JanitorEntry waiting;
 
 	MemSet(&entry, 0, sizeof(entry));
 	entry.execution_id = was->id;
@@ -144,21 +152,13 @@ janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
 	entry.detail = detail;
 	if (was->reason == JANITOR_REASON_STARTUP)
 		entry.key = JANITOR_KEY_STARTUP;
-	else if (was->key != NULL)
+	if (was->key == NULL || entry.key != NULL)
+		janitor_entry_insert(&entry);
+	else if (!queue_with_key(&entry, was->key, &waiting))
 	{
-		JanitorEntry waiting;
-		bool		free;
-
-		if (find_waiting(was->job_name, was->key, &free, &waiting))
-		{
-			entry.key = was->key;
-			record_replaced(&entry, &waiting);
-			return;
-		}
-		if (free)
-			entry.key = was->key;
+		entry.key = was->key;
+		record_replaced(&entry, &waiting);
 	}
-	janitor_entry_insert(&entry);
 }
 
 /* Of a disabled job nothing runs by itself. */

@@ -550,6 +550,15 @@ take_lock(uint64 hash, LOCKMODE mode, bool wait)
 	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
+static void
+release_lock(uint64 hash)
+{
+	LOCKTAG		tag;
+
+	set_lock_tag(&tag, hash);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
 /*
  * Two names may share a hash: then their changes wait for each other, which
  * is harmless.
@@ -587,6 +596,12 @@ janitor_trigger_try_lock(const char *job_name, const char *key)
 	return take_lock(trigger_hash(job_name, key), ExclusiveLock, false);
 }
 
+void
+janitor_trigger_unlock(const char *job_name, const char *key)
+{
+	release_lock(trigger_hash(job_name, key));
+}
+
 /* No key is like this: they do not begin with '@'. */
 static uint64
 claim_hash(const char *job_name)
@@ -603,10 +618,7 @@ janitor_claim_lock(const char *job_name)
 void
 janitor_claim_unlock(const char *job_name)
 {
-	LOCKTAG		tag;
-
-	set_lock_tag(&tag, claim_hash(job_name));
-	(void) LockRelease(&tag, ExclusiveLock, false);
+	release_lock(claim_hash(job_name));
 }
 
 void

@@ -163,8 +163,13 @@ extern void janitor_job_lock(const char *job_name);
 /* The same without waiting; false: somebody is changing the job. */
 extern bool janitor_job_try_lock(const char *job_name);
 
-/* Serialises triggers of one job with the same key, likewise. */
+/*
+ * Serialises triggers of one job with the same key.  It can be given back as
+ * soon as the entry is there for others to see, committed or not: a bulk of
+ * triggers would not find room for so many locks.
+ */
 extern void janitor_trigger_lock(const char *job_name, const char *key);
+extern void janitor_trigger_unlock(const char *job_name, const char *key);
 
 /* janitor_job_lock() for every job at once, with one lock. */
 extern void janitor_job_lock_all(void);

@@ -539,6 +539,13 @@ extern bool janitor_entry_find_execution(int64 execution_id,
 										 JanitorEntry *entry);
 
 /*
+ * Whose transaction in progress has inserted an entry under this key; invalid:
+ * nobody's but maybe ours.
+ */
+extern TransactionId janitor_entry_key_writer(const char *job_name,
+											  const char *key);
+
+/*
  * Writes the entry over the row at entry->tid, waiting for a concurrent
  * writer; false if the row is gone or was changed since it was read (read it
  * again).  Wakes the scheduler at commit.

@@ -181,6 +181,38 @@ janitor_entry_find_key(const char *job_name, const char *key,
 	return find_entry(JANITOR_QUEUE_KEY, 2, keys, entry);
 }
 
+typedef struct KeyWriter
+{
+	SnapshotData dirty;
+	TransactionId xid;
+} KeyWriter;
+
+static bool
+visit_writer(JanitorTable *table, HeapTuple tuple, void *arg)
+{
+	KeyWriter  *writer = arg;
+
+	writer->xid = writer->dirty.xmin;
+	return !TransactionIdIsValid(writer->xid);
+}
+
+TransactionId
+janitor_entry_key_writer(const char *job_name, const char *key)
+{
+	JanitorTable table = janitor_table_open(JANITOR_QUEUE, AccessShareLock);
+	KeyWriter	writer = {.xid = InvalidTransactionId};
+	ScanKeyData keys[2];
+
+	InitDirtySnapshot(writer.dirty);
+	janitor_key_text(&keys[0], Anum_queue_job_name, job_name);
+	janitor_key_text(&keys[1], Anum_queue_key, key);
+	(void) janitor_table_scan(&table, JANITOR_QUEUE_KEY, &writer.dirty,
+							  ForwardScanDirection, 2, keys,
+							  visit_writer, &writer);
+	janitor_table_close(&table);
+	return writer.xid;
+}
+
 bool
 janitor_entry_find_execution(int64 execution_id, JanitorEntry *entry)
 {
