@@ -54,6 +54,13 @@
 /* Entries read at once. */
 #define BATCH_LIMIT 1000
 
+/*
+ * When a probe that an open transaction has may be had again; and when this
+ * session may have learned that pg_janitor is enabled.
+ */
+#define PROBE_RETRY (1 * USECS_PER_SEC)
+#define ENABLED_RETRY (60 * USECS_PER_SEC)
+
 /* ------------------------------------------------------------------------
  * Tokens
  * ------------------------------------------------------------------------
@@ -132,7 +139,7 @@ room(Claim *claim)
 	running = janitor_lease_count(job->name);
 	if (running >= job->max_running)
 	{
-		janitor_mark_starved(claim->job_hash, DT_NOEND);
+		janitor_mark_starved(claim->job_hash, DT_NOEND, DT_NOEND);
 		running = janitor_lease_count(job->name);
 	}
 	return Min(claim->ours->max_runs, job->max_running - running);
@@ -149,7 +156,7 @@ key_is_busy(Claim *claim, const JanitorEntry *entry)
 	make_exclusive(claim);
 	if (!janitor_lease_has_key(job_name, entry->key))
 		return false;
-	janitor_mark_starved(claim->job_hash, entry->run_at);
+	janitor_mark_starved(claim->job_hash, entry->run_at, DT_NOEND);
 	return janitor_lease_has_key(job_name, entry->key);
 }
 
@@ -316,6 +323,76 @@ record(const JanitorClaiming *ours)
 	}
 }
 
+static bool
+is_claimable(JanitorEntry *entry, void *arg)
+{
+	bool	   *found = arg;
+
+	*found = entry->key == NULL ||
+		strcmp(entry->key, JANITOR_KEY_SCHEDULE) != 0;
+	return !*found;
+}
+
+/*
+ * Nothing is handed out now, whatever is due.  Whoever was told of it before
+ * is told again, when that may be over or has changed.
+ */
+static void
+turn_away(Claim *claim, TimestampTz until)
+{
+	const char *job_name = claim->ours->job->name;
+	bool		found = false;
+
+	janitor_mark_read(claim->job_hash, job_name, &claim->mark);
+	janitor_entry_scan(job_name, claim->mark.run_at, claim->mark.id,
+					   claim->now, is_claimable, &found);
+	if (!found)
+		return;
+	janitor_mark_starved(claim->job_hash, DT_NOEND, until);
+	if (until != DT_NOEND)
+		janitor_alarm_at_end(until);
+}
+
+/* Is nothing handed out at all?  Until when, as far as that can be said. */
+static bool
+is_shut(Claim *claim, TimestampTz *until)
+{
+	const JanitorJob *job = claim->ours->job;
+
+	claim->now = janitor_clock();
+	if (!janitor_enabled)
+	{
+		*until = claim->now + ENABLED_RETRY;
+		return true;
+	}
+	*until = job->paused_until;
+	if (job->paused)
+		return true;
+	janitor_gate_open(&claim->gate, job, claim->now);
+	*until = janitor_gate_probe_at(&claim->gate);
+	return claim->gate.passage == JANITOR_NO_PASS;
+}
+
+/*
+ * The same.  Whoever is turned away is told of the change that lets him in:
+ * so it is looked again whether that has happened in between.
+ */
+static bool
+is_turned_away(Claim *claim)
+{
+	TimestampTz until;
+	JanitorJob *job;
+
+	if (!is_shut(claim, &until))
+		return false;
+	turn_away(claim, until);
+	job = janitor_job_load(claim->ours->job->name);
+	if (job == NULL)
+		return true;
+	claim->ours->job = job;
+	return is_shut(claim, &until);
+}
+
 /*
  * What is claimed through a half-open circuit is its probe.  Whoever has the
  * circuit's row hands it out; if somebody else has, there is nothing to claim.
@@ -326,7 +403,10 @@ claim_probe(Claim *claim)
 	JanitorCircuit *circuit = &claim->gate.circuit;
 
 	if (janitor_circuit_lock(circuit, false) != JANITOR_LOCKED)
+	{
+		turn_away(claim, claim->now + PROBE_RETRY);
 		return;
+	}
 	choose(claim);
 	if (claim->ours->count > 0)
 		(void) janitor_circuit_take_probe(circuit, claim->now);
@@ -340,23 +420,14 @@ janitor_lease_claim(JanitorClaiming *claiming)
 	MemSet(&claim, 0, sizeof(claim));
 	claiming->handout = palloc(claiming->max_runs * sizeof(JanitorHandout));
 	claiming->count = 0;
-	if (!janitor_enabled || claiming->job->paused)
-		return;
 	claim.ours = claiming;
-	claim.now = janitor_clock();
 	claim.job_hash = janitor_job_hash(claiming->job->name);
-	janitor_gate_open(&claim.gate, claiming->job, claim.now);
-	switch (claim.gate.passage)
-	{
-		case JANITOR_PASS:
-			choose(&claim);
-			break;
-		case JANITOR_PROBE:
-			claim_probe(&claim);
-			break;
-		case JANITOR_NO_PASS:
-			break;
-	}
+	if (is_turned_away(&claim))
+		return;
+	if (claim.gate.passage == JANITOR_PROBE)
+		claim_probe(&claim);
+	else
+		choose(&claim);
 	record(claiming);
 }
 

@@ -17,8 +17,10 @@
  * Marks are hints: one that is lost makes a claim slower.
  *
  * Starved: somebody could not claim what was due, since as many runs as may be
- * were in progress, or one with the same key.  The end of the next run of that
- * job tells the scheduler to announce it.
+ * were in progress, or one with the same key; or since the job was paused or
+ * its circuit open.  The end of the next run of that job, a change of jobs or
+ * circuits, or the time when the pause or the cooldown is over tell the
+ * scheduler to announce it.
  *
  * All this is told after the commit, when the locks are gone, by a callback
  * that takes the lock, writes and sets latches.  Of a prepared transaction,
@@ -154,7 +156,7 @@ janitor_mark_advance(uint64 job_hash, const JanitorPosition *position)
 }
 
 void
-janitor_mark_starved(uint64 job_hash, TimestampTz run_at)
+janitor_mark_starved(uint64 job_hash, TimestampTz run_at, TimestampTz until)
 {
 	JanitorMark *mark;
 
@@ -164,6 +166,8 @@ janitor_mark_starved(uint64 job_hash, TimestampTz run_at)
 	{
 		mark->starved_at = mark->starved ? Min(mark->starved_at, run_at) :
 			run_at;
+		mark->starved_until = mark->starved ?
+			Min(mark->starved_until, until) : until;
 		mark->starved = true;
 	}
 	janitor_unlock();
@@ -388,12 +392,15 @@ janitor_alarm_set(TimestampTz at)
 	return at;
 }
 
-void
+TimestampTz
 janitor_marks_visit(bool all, int many,
 					void (*each) (const char *job_name, bool claimable,
 								  int ended, void *arg),
 					void *arg)
 {
+	TimestampTz now = janitor_clock();
+	TimestampTz next = DT_NOEND;
+
 	for (int i = 0; i < JANITOR_MARKS; i++)
 	{
 		JanitorMark *mark = &janitor_shared->marks[i];
@@ -404,13 +411,16 @@ janitor_marks_visit(bool all, int many,
 		janitor_lock(LW_EXCLUSIVE);
 		if (mark->database == MyDatabaseId)
 		{
-			claimable = mark->announce || (all && mark->starved);
+			claimable = mark->announce ||
+				(mark->starved && (all || mark->starved_until <= now));
 			mark->announce = false;
 			if (claimable && mark->starved)
 			{
 				mark->starved = false;
 				move_back(mark, mark->starved_at);
 			}
+			else if (mark->starved)
+				next = Min(next, mark->starved_until);
 			if (mark->ended >= many)
 			{
 				ended = mark->ended;
@@ -422,4 +432,5 @@ janitor_marks_visit(bool all, int many,
 		if (claimable || ended > 0)
 			each(job_name, claimable, ended, arg);
 	}
+	return next;
 }

@@ -34,10 +34,12 @@ extern void janitor_mark_advance(uint64 job_hash,
 								 const JanitorPosition *position);
 
 /*
- * The caller leaves entries from run_at on unclaimed that the end of a run
- * would free.  To be said before that is found to be so for certain.
+ * The caller leaves entries from run_at on unclaimed that the end of a run, a
+ * change of the job or of its circuit, or that time would free.  To be said
+ * before that is found to be so for certain.
  */
-extern void janitor_mark_starved(uint64 job_hash, TimestampTz run_at);
+extern void janitor_mark_starved(uint64 job_hash, TimestampTz run_at,
+								 TimestampTz until);
 
 /* --- at the end of the transaction --- */
 
@@ -68,12 +70,13 @@ extern TimestampTz janitor_alarm_set(TimestampTz at);
 /*
  * Calls `each` for the jobs of which something can be claimed again (with
  * `all`, for all that were starved), and of which many runs have ended since
- * the last call.  `each` is called without a lock.
+ * the last call.  `each` is called without a lock.  Returns when another one
+ * may be claimed from again.
  */
-extern void janitor_marks_visit(bool all, int many,
-								void (*each) (const char *job_name,
-											  bool claimable, int ended,
-											  void *arg),
-								void *arg);
+extern TimestampTz janitor_marks_visit(bool all, int many,
+									   void (*each) (const char *job_name,
+													 bool claimable,
+													 int ended, void *arg),
+									   void *arg);
 
 #endif							/* JANITOR_MARK_H */

@@ -94,7 +94,7 @@ is_saturated(const JanitorService *service)
 	if (job->max_running == 0 || service->running < job->max_running)
 		return false;
 	janitor_mark_read(hash, job->name, &position);
-	janitor_mark_starved(hash, DT_NOEND);
+	janitor_mark_starved(hash, DT_NOEND, DT_NOEND);
 	return janitor_lease_count(job->name) >= job->max_running;
 }
 
@@ -150,8 +150,10 @@ void
 janitor_announce(JanitorRound *round, bool everything)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz next;
 
-	janitor_marks_visit(everything, ENDED_PER_LOOK, take_mark, NULL);
+	next = janitor_marks_visit(everything, ENDED_PER_LOOK, take_mark, NULL);
+	round->result->look_at = Min(round->result->look_at, next);
 	if (!unsent)
 		return;
 	if (now < last_sent + ANNOUNCE_INTERVAL && now >= last_sent)

@@ -167,6 +167,7 @@ typedef struct JanitorMark
 	uint32		told;			/* grows with whatever may undo that */
 	bool		starved;		/* a claim left entries from starved_at on */
 	TimestampTz starved_at;
+	TimestampTz starved_until;	/* they may be claimed then */
 	bool		announce;		/* they can be claimed now */
 	int			ended;			/* runs, since the scheduler asked */
 	char		job_name[4 * 128 + 1];

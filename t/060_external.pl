@@ -6,11 +6,12 @@ use warnings;
 use FindBin;
 use lib $FindBin::RealBin;
 use Test::More;
+use IPC::Run;
 use JanitorTest;
 use JanitorCrash;
 
 my $node = janitor_node('external', "pg_janitor.worker_idle_timeout = '1s'",
-	'restart_after_crash = on');
+	'restart_after_crash = on', 'max_prepared_transactions = 5');
 
 sub define
 {
@@ -62,6 +63,106 @@ subtest 'one notification says that something has become claimable' => sub {
 		q{SELECT job_trigger('marker') AS id \gset}, q{SELECT job_wait(:id);}, q{SELECT 1;});
 	is_deeply($told, ['{"event": "claimable"}'], 'when there is room again');
 	finish(claim('one'));
+};
+
+# Is a session that only listens told of job `told`, within $while, after these
+# statements?
+our $while = '500 ms';
+
+sub is_announced
+{
+	my ($name, $expected, @statements) = @_;
+	my $later = "SELECT job_trigger('marker', run_at => clock_timestamp() + '$while') AS id \\gset
+		SELECT job_wait(:id);";
+	value($node, $later);    # what is to be told of the past has been told
+	my $told = told(@statements, $later, 'SELECT 1;');
+	return is((grep { /"told"/ } @$told) > 0, $expected, $name) || diag(explain($told));
+}
+
+sub is_told { return is_announced($_[0], 1, @_[ 1 .. $#_ ]); }
+sub is_not_told { return is_announced($_[0], '', @_[ 1 .. $#_ ]); }
+
+subtest 'whatever makes something claimable is told' => sub {
+	value($node, q{SELECT job_set_circuit('c', 1, cooldown => '1 hour')});
+	define('told', q{retry_delay => '50 ms'});
+	is_told('a trigger', q{SELECT job_trigger('told');});
+	my ($id, $token) = claim('told');
+	is_told('the next attempt', "SELECT job_finish($id, '$token', false);");
+	($id, $token) = claim('told');
+	is_told('the end of a snooze', "SELECT job_finish($id, '$token', snooze => '100 ms');");
+	($id, $token) = claim('told');
+	is_told('the end of a lease', "SELECT job_extend($id, '$token', '100 ms');");
+	is_told('a claim that is rolled back', q{BEGIN;}, q{SELECT count(*) FROM job_claim('told');}, q{ROLLBACK;});
+	is_told('one that is rolled back to a savepoint', q{BEGIN;}, q{SAVEPOINT s;},
+		q{SELECT count(*) FROM job_claim('told');}, q{ROLLBACK TO s;}, q{COMMIT;});
+	finish(claim('told'));
+
+	($id, $token) = (trigger($node, 'told', q{key => 'k'}), (claim('told'))[1]);
+	trigger($node, 'told', q{key => 'k'});
+	is(value($node, q{SELECT count(*) FROM job_claim('told')}), 0, 'one with a key that is in progress waits');
+	is_told('the end of the run with its key', "SELECT job_finish($id, '$token');");
+	value($node, q{SELECT job_cancel('told')});
+
+	# workers who were told of a run, and turned away since then
+	my $turned_away = q{SELECT count(*) FROM job_claim('told')};
+	is_not_told('not while the job is paused', q{SELECT job_pause('told');}, q{SELECT job_trigger('told');});
+	is_told('that it is resumed', q{SELECT job_resume('told');});
+	value($node, q{SELECT job_pause('told')});
+	is(value($node, $turned_away), 0, 'nothing is handed out while it is paused');
+	is_told('that it is resumed, also those who asked', q{SELECT job_resume('told');});
+	is_told('the end of a pause', q{SELECT job_pause('told', until => clock_timestamp() + '200 ms');}, "$turned_away;");
+
+	value($node, q{SELECT job_alter('told', '{"circuit": "c"}'); SELECT job_circuit_report('c', false)});
+	is(value($node, $turned_away), 0, 'nor while its circuit is open');
+	is_told('that it needs none any more', q{SELECT job_alter('told', '{"circuit": null}');});
+	value($node, q{SELECT job_set_circuit('cooling', 1, cooldown => '3 s'); SELECT job_alter('told', '{"circuit": "cooling"}')});
+	{
+		local $while = '4 s';
+		is_told('the end of the cooldown', q{SELECT job_circuit_report('cooling', false);}, "$turned_away;");
+	}
+	value($node, q{SELECT job_alter('told', '{"circuit": "c"}')});
+	is_not_told('not while it is open', "$turned_away;", q{SELECT job_trigger('told');});
+	is_told('that it may be probed', q{SELECT job_set_circuit('c', 1, cooldown => '1 us');});
+	is_told('that the probe is there again', q{BEGIN;}, "$turned_away;", q{ROLLBACK;});
+	($id, $token) = claim('told');
+	value($node, q{SELECT job_set_circuit('c', 1, cooldown => '1 hour')});
+	is(value($node, $turned_away), 0, 'the others wait for the probe');
+	is_told('that the probe has closed it', "SELECT job_finish($id, '$token');");
+
+	value($node, q{SELECT job_alter('told', '{"max_running": 1}')});
+	($id, $token) = claim('told');
+	trigger($node, 'told');
+	is(value($node, $turned_away), 0, 'nor with as many as may be in progress');
+	is_told('that there may be more', q{SELECT job_alter('told', '{"max_running": 2}');});
+	finish($id, $token);
+
+	value($node, q{SELECT job_set_rate_limit('told', 1, '300 ms')});
+	trigger($node, 'told');
+	is_told('that a window opens', q{SELECT count(*) FROM job_claim('told', 10);});
+	value($node, q{SELECT job_cancel('told'); SELECT job_drop_rate_limit('told');
+		SELECT job_alter('told', '{"circuit": null, "max_running": null}');
+		SELECT job_drop_circuit(name) FROM job_circuits});
+};
+
+subtest 'claims that are prepared' => sub {
+	trigger($node, 'told');
+	my ($id) = value($node, q{BEGIN; SELECT execution_id FROM job_claim('told', lease => '1 s'); PREPARE TRANSACTION 'claim'}) =~ /(\d+)/;
+	is(value($node, q{SELECT count(*) FROM job_claim('told')}), 0, 'what is claimed so is nobody else\'s');
+	is_told('their rollback is told', q{ROLLBACK PREPARED 'claim';});
+	value($node, q{BEGIN; SELECT count(*) FROM job_claim('told', lease => '1 s'); PREPARE TRANSACTION 'claim'; COMMIT PREPARED 'claim'});
+	is(wait_run($node, $id)->{status}, 'interrupted', 'their leases end at their time');
+	value($node, q{SELECT job_cancel('told')});
+};
+
+subtest 'CALL job_run() waits for whoever claims' => sub {
+	my ($out, $err) = ('', '');
+	my $call = IPC::Run::start([ 'psql', '-XAt', '-d', $node->connstr('postgres'), '-c', q{CALL job_run('told')} ],
+		'<', \'', '>', \$out, '2>', \$err);
+	eventually($node, q{SELECT count(*) = 1 FROM job_queue WHERE job_name = 'told'}, 'it is triggered');
+	my ($id, $token) = claim('told');
+	value($node, "SELECT job_finish($id, '$token', records => 3)");
+	$call->finish;
+	is($out, "$id|succeeded|3\n", 'and says what came of it');
 };
 
 subtest 'leases outlive restarts and crashes' => sub {
