@@ -498,16 +498,16 @@ COMMENT ON COLUMN job_rule.done_when IS 'Of update and anonymize: an expression 
 COMMENT ON COLUMN job_rule.archive_to IS 'Of archive: the table that takes the rows, column by column, by name.';
 COMMENT ON COLUMN job_rule.short_keep IS 'true: a keep of less than an hour, or of 0 on a column that knows no future, is meant.';
 COMMENT ON COLUMN job_rule.stop_on_failure IS 'true: when this rule fails, the rules after it are not run.';
-COMMENT ON COLUMN job_rule.batch_rows IS 'Rows in one transaction. NULL: as many as take about 200 ms.';
+COMMENT ON COLUMN job_rule.batch_rows IS 'Rows in one transaction, as far as they do not share a block. NULL: as many as take about 200 ms.';
 COMMENT ON COLUMN job_rule.rows_per_run IS 'A run stops after so many rows, as a success; the next one goes on.';
 COMMENT ON COLUMN job_rule.max_rows_per_second IS 'The most rows in a second, on average.';
-COMMENT ON COLUMN job_rule.parallel IS 'How many workers may work on the rule at the same time; others than the first only while workers are spare.';
+COMMENT ON COLUMN job_rule.parallel IS 'How many workers may work on the rule at the same time; others than the first only while workers are spare. Above 1 also: at the same time as the rules next to it that say so and have nothing to do with it.';
 COMMENT ON COLUMN job_rule.max_replica_lag IS 'The rule pauses while a standby is further behind than this, a replication slot holds back too much or the archiver fails.';
-COMMENT ON COLUMN job_rule.vacuum IS 'true: the table is vacuumed when at least a fifth of it has gone.';
+COMMENT ON COLUMN job_rule.vacuum IS 'true: the table, or each partition, is vacuumed when at least a fifth of it has gone.';
 COMMENT ON COLUMN job_rule.partitions IS 'What becomes of a partition that is expired as a whole: detach (and dropped after drop_after), drop (at once) or rows (they are deleted).';
 COMMENT ON COLUMN job_rule.drop_after IS 'How long a detached partition is kept before it is dropped.';
-COMMENT ON COLUMN job_rule.abort_above_rows IS 'The rule fails, before it has touched a row, if more rows than this are expired.';
-COMMENT ON COLUMN job_rule.abort_above_fraction IS 'The same for a part of the table, such as 0.5.';
+COMMENT ON COLUMN job_rule.abort_above_rows IS 'The rule fails, before it has touched a row, if more rows than this are expired; during the run the batch that would go beyond it is rolled back.';
+COMMENT ON COLUMN job_rule.abort_above_fraction IS 'The same for a part of the table, such as 0.5, whose rows are counted.';
 
 COMMENT ON TABLE job_hold IS 'Legal holds: rows that no rule may touch, whatever their age. Placed with job_hold_place(), released with job_hold_release().';
 COMMENT ON COLUMN job_hold.id IS 'Number of the hold.';

@@ -45,7 +45,7 @@ time_left(const JanitorProgress *run, const JanitorProgress *all, int count,
 		return NULL;
 	if (fraction < 0 && run->total > 0)
 	{
-		fraction = 0;
+		fraction = run->helped / (double) run->total;
 		for (int i = 0; i < count; i++)
 		{
 			if (all[i].execution_id == run->execution_id)

@@ -16,8 +16,12 @@
  * entries that an old snapshot keeps do not slow it down.  More rows of one
  * key than a batch may hold are taken in portions of rows.
  *
- * Sizes.  A batch aims at TARGET_USEC and holds at most MAX_ROWS rows.  Blocks
- * that hold nothing to do are gone over in as large steps as that allows.
+ * Sizes.  A batch aims at TARGET_USEC and holds at most MAX_ROWS rows, of
+ * blocks so many that full ones would not hold more: what comes after blocks
+ * with nothing to do may be full of it.  What takes longer than LIMIT_MS all
+ * the same is rolled back and handled as rows, so that whoever waits for a
+ * batch (to place a hold, to lock the table) does not wait long.  With
+ * batch_rows all this is as the user says.
  *
  * Locks.  The statement waits LOCK_TIMEOUT for a row that somebody has locked
  * (or a row that a foreign key or trigger takes along).  Then the batch is
@@ -39,9 +43,12 @@
  */
 #include "batch_internal.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/pg_type.h"
+#include "optimizer/plancat.h"
 #include "storage/bufmgr.h"
+#include "storage/bufpage.h"
 #include "utils/array.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -49,20 +56,20 @@
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "progress.h"
+#include "guard.h"
 #include "run.h"
 #include "session.h"
+#include "shmem.h"
+#include "tally.h"
 
 #define TARGET_USEC (200 * INT64CONST(1000))
+#define LIMIT_MS 800
 #define MIN_ROWS 100
 #define MAX_ROWS 50000
-#define FIRST_ROWS 5000
+#define FIRST_ROWS 500
 
 /* The most that a batch grows by from one to the next. */
 #define GROWTH 4
-
-/* Blocks of one batch, whatever is in them: 1 GB. */
-#define MAX_BLOCKS 131072
 
 #define LOCK_TIMEOUT "20ms"
 
@@ -132,8 +139,6 @@ janitor_batching_begin(const JanitorReadyRule *ready)
 						&batching->key_by_value);
 	batching->deadline = DT_NOEND;
 	batching->budget = PG_INT64_MAX;
-	batching->limit = PG_INT64_MAX;
-	batching->estimate = -1;
 	batching->context = CurrentMemoryContext;
 	batching->scratch = AllocSetContextCreate(CurrentMemoryContext,
 											  "pg_janitor batch",
@@ -248,8 +253,7 @@ janitor_batch_begin(JanitorBatching *batching)
 	}
 	if (since != 0)
 	{
-		batching->throttle.paused[JANITOR_PAUSE_HOLD] +=
-			GetCurrentTimestamp() - since;
+		janitor_tally_pause(JANITOR_PAUSE_HOLD, GetCurrentTimestamp() - since);
 		janitor_progress_wait(NULL);
 	}
 	if (janitor_holds_read(batching->holds))
@@ -257,17 +261,18 @@ janitor_batch_begin(JanitorBatching *batching)
 	janitor_session_set_local("lock_timeout", LOCK_TIMEOUT);
 }
 
-/* More rows than the guard allows: nothing of this batch stays. */
+/*
+ * With what all workers have handled, these may be more rows than the guard
+ * allows: then nothing of this batch stays.
+ */
 static void
-check_limit(const JanitorBatching *batching, int64 rows)
+check_limit(JanitorBatch *batch)
 {
-	if (batching->handled + rows <= batching->limit)
-		return;
-	janitor_ereport_plain(ERROR,
-						  (errcode(ERRCODE_CHECK_VIOLATION),
-						   errmsg("rule \"%s\" would handle more than " INT64_FORMAT " rows",
-								  batching->ready->rule->name, batching->limit),
-						   errdetail("That is what its %s allows.", batching->limit_name)));
+	JanitorGuard guard;
+
+	batch->reserved = batch->rows;
+	if (!janitor_tally_reserve(batch->rows, &guard))
+		janitor_guard_refuse(batch->batching->ready->rule, &guard);
 }
 
 /* It found more than was expected: undone, to be repeated row by row. */
@@ -279,16 +284,6 @@ check_budget(const JanitorBatching *batching, int64 rows)
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("batch of " INT64_FORMAT " rows exceeds what is left of rows_per_run",
 						rows)));
-}
-
-static void
-note_progress(const JanitorBatching *batching)
-{
-	double		fraction = -1;
-
-	if (batching->estimate > 0)
-		fraction = Min(1.0, (double) batching->handled / batching->estimate);
-	janitor_progress_rows(batching->handled, batching->estimate, fraction);
 }
 
 /* The cursor outlives the batch, and so does its position. */
@@ -303,6 +298,13 @@ janitor_batch_set_position(JanitorBatching *batching, JanitorCursor *cursor,
 		pfree(old);
 }
 
+/* Has the user said how many rows are one transaction? */
+static bool
+is_fixed(const JanitorBatching *batching)
+{
+	return batching->ready->rule->batch_rows > 0;
+}
+
 /* One batch, from its beginning to its commit. */
 static void
 carry_out(void *arg)
@@ -311,6 +313,7 @@ carry_out(void *arg)
 	JanitorBatching *batching = batch->batching;
 	JanitorCursor cursor = *batch->cursor;
 	TimestampTz start = GetCurrentTimestamp();
+	JanitorQuery *query;
 	Datum		values[3];
 	bool		nulls[3];
 
@@ -320,12 +323,12 @@ carry_out(void *arg)
 	if (batch->range.kind == JANITOR_RANGE_KEYS)
 		janitor_session_set_local("enable_seqscan", "off");
 	janitor_batch_parameters(batching, &batch->range, values, nulls);
-	batch->rows =
-		janitor_query_execute(janitor_batch_query(batching, batch->leaf,
-												  batch->range.kind,
-												  batch->skip_locked, false),
-							  values, nulls);
-	check_limit(batching, batch->rows);
+	query = janitor_batch_query(batching, batch->leaf, batch->range.kind,
+								batch->skip_locked, false);
+	janitor_run_limit(is_fixed(batching) || batch->patient ? 0 : LIMIT_MS);
+	batch->rows = janitor_query_execute(query, values, nulls);
+	janitor_run_limit_end();
+	check_limit(batch);
 	check_budget(batching, batch->rows);
 
 	cursor.handled += batch->rows;
@@ -341,11 +344,9 @@ carry_out(void *arg)
 	batch->cursor->state = cursor.state;
 	if (batch->position != NULL)
 		janitor_batch_set_position(batching, batch->cursor, batch->position);
-	batching->handled += batch->rows;
 	batching->budget -= batch->rows;
-	batching->batches++;
-	batching->longest = Max(batching->longest, batch->took);
-	note_progress(batching);
+	janitor_tally_batch(batch->took);
+	janitor_progress_add(batch->rows);
 }
 
 /* Is there hope for the rows one by one? */
@@ -354,15 +355,12 @@ is_conflict(const JanitorBatching *batching, const JanitorError *error)
 {
 	return (error->sqlstate == ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
 			batching->budget < PG_INT64_MAX) ||
+		(error->sqlstate == ERRCODE_QUERY_CANCELED && janitor_run_overdue()) ||
 		error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
 		error->sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		error->sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
 
-/*
- * Carries a batch out; false: it met a lock and has been rolled back.  Other
- * errors pass.
- */
 bool
 janitor_batch_attempt(JanitorBatch *batch)
 {
@@ -370,6 +368,8 @@ janitor_batch_attempt(JanitorBatch *batch)
 
 	if (error == NULL)
 		return true;
+	janitor_tally_release(batch->reserved);
+	batch->reserved = 0;
 	janitor_run_rearm_timeout();
 	if (!is_conflict(batch->batching, error))
 		janitor_rethrow(error);
@@ -383,7 +383,7 @@ janitor_batch_must_stop(const JanitorBatching *batching)
 	return batching->budget <= 0 ||
 		(batching->deadline != DT_NOEND &&
 		 GetCurrentTimestamp() >= batching->deadline) ||
-		(batching->should_leave != NULL && batching->should_leave());
+		janitor_tally_is_closed() || janitor_helper_should_leave();
 }
 
 /* A copy of a parameter that outlives the batch. */
@@ -424,16 +424,19 @@ janitor_batch_move_cursor(JanitorBatching *batching, JanitorCursor *cursor,
 
 /* --- sizes --- */
 
+/* So many rows at most, in the unit of sizes: themselves, or blocks. */
+static int64
+size_for(const JanitorBatching *batching, JanitorMethod method, int64 rows)
+{
+	return method == JANITOR_METHOD_KEYS ? rows :
+		Max(1, (int64) (rows / batching->rows_per_block));
+}
+
 static int64
 first_size(const JanitorBatching *batching, JanitorMethod method)
 {
-	int64		rows = batching->ready->rule->batch_rows;
-
-	if (rows == 0)
-		rows = FIRST_ROWS;
-	if (method == JANITOR_METHOD_KEYS)
-		return rows;
-	return Max(1, (int64) (rows / Max(batching->rows_per_block, 1)));
+	return size_for(batching, method, is_fixed(batching) ?
+					batching->ready->rule->batch_rows : FIRST_ROWS);
 }
 
 /*
@@ -444,22 +447,20 @@ static int64
 next_size(const JanitorBatching *batching, const JanitorBatch *batch,
 		  JanitorMethod method)
 {
-	int			fixed = batching->ready->rule->batch_rows;
-	double		size = batching->size;
 	double		factor = (double) TARGET_USEC / Max(batch->took, 1);
-	double		most = fixed > 0 ? fixed : MAX_ROWS;
-	double		least = fixed > 0 ? 1 : MIN_ROWS;
+	int64		size;
 
+	if (is_fixed(batching))
+		return first_size(batching, method);
 	factor = Max(1.0 / GROWTH, Min(GROWTH, factor));
 	if (batch->rows > 0)
-		factor = Min(factor, most / batch->rows);
-	size = size * factor;
-	if (method == JANITOR_METHOD_KEYS)
-		return (int64) Max(least, Min(most, size));
-	return (int64) Max(1, Min(MAX_BLOCKS, size));
+		factor = Min(factor, (double) MAX_ROWS / batch->rows);
+	size = (int64) (batching->size * factor);
+	return Min(Max(size, size_for(batching, method, MIN_ROWS)),
+			   size_for(batching, method, MAX_ROWS));
 }
 
-/* The rows that a batch of the present size would have, more or less. */
+/* The rows that a batch of the present size would have, at most. */
 static double
 rows_expected(const JanitorBatching *batching, JanitorMethod method)
 {
@@ -486,10 +487,10 @@ janitor_batch_work_off(JanitorBatch *batch, JanitorMethod method)
 							 batching->deadline);
 			return true;
 		}
-		batching->size = Max(1, batching->size / 2);
+		batching->size = Max(1, batching->size / GROWTH);
 	}
 	if (!janitor_batch_as_rows(batching, batch->cursor, batch->leaf,
-							   &batch->range, FIRST_ROWS, &left))
+							   &batch->range, &left))
 		return false;
 	janitor_batch_remember(batching, batch->cursor, batch->leaf, &batch->range,
 						   left);
@@ -546,24 +547,35 @@ slice_of_blocks(JanitorBatching *batching, JanitorCursor *cursor, Oid leaf)
 
 /* --- a slice --- */
 
+/*
+ * As the planner thinks where it knows no better: from the widths of columns.
+ * Rows may be smaller than that, as far as they have been counted.
+ */
+static double
+rows_in_full_block(Relation rel)
+{
+	double		width = MAXALIGN(get_rel_data_width(rel, NULL)) +
+	MAXALIGN(SizeofHeapTupleHeader) + sizeof(ItemIdData);
+	double		rows = (BLCKSZ - SizeOfPageHeaderData) / width;
+
+	if (rel->rd_rel->reltuples > 0 && rel->rd_rel->relpages > 0)
+		rows = Max(rows, rel->rd_rel->reltuples / rel->rd_rel->relpages);
+	return Max(rows, 1);
+}
+
 /* The leaf of a slice, and how its rows lie. */
 static Oid
 open_leaf(JanitorBatching *batching, const JanitorCursor *cursor)
 {
 	Oid			leaf;
 	Relation	rel;
-	double		tuples;
-	BlockNumber pages;
 
 	janitor_begin();
 	leaf = janitor_relation_find(cursor->relation);
 	rel = relation_open(leaf, AccessShareLock);
-	tuples = rel->rd_rel->reltuples;
-	pages = rel->rd_rel->relpages;
+	batching->rows_per_block = rows_in_full_block(rel);
 	relation_close(rel, AccessShareLock);
 	janitor_commit(true);
-
-	batching->rows_per_block = tuples > 0 && pages > 0 ? tuples / pages : 50;
 	return leaf;
 }
 

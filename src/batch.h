@@ -28,15 +28,6 @@ typedef struct JanitorBatching
 	JanitorThrottle throttle;
 	TimestampTz deadline;		/* begin no batch after it; DT_NOEND */
 	int64		budget;			/* rows it may still handle */
-	int64		limit;			/* error beyond so many handled rows */
-	const char *limit_name;		/* the option that says so */
-	bool		(*should_leave) (void); /* NULL: it never does */
-	int64		estimate;		/* rows in all, for job_progress; -1 */
-
-	/* what came of it */
-	int64		handled;		/* rows, by this process */
-	int64		batches;
-	int64		longest;		/* transaction, in microseconds */
 
 	int16		key_length;		/* of the bound's type */
 	bool		key_by_value;
@@ -46,7 +37,7 @@ typedef struct JanitorBatching
 	List	   *changes;		/* of struct JanitorChange */
 	List	   *conflicts;		/* ranges with rows that somebody held */
 	int64		size;			/* rows, or blocks, of the next batch */
-	double		rows_per_block; /* of the leaf in hand */
+	double		rows_per_block; /* of the leaf in hand, where it is full */
 } JanitorBatching;
 
 /*

@@ -15,6 +15,9 @@
 
 #include "query.h"
 
+/* Rows of one statement, where they are handled by their places. */
+#define JANITOR_PORTION 500
+
 /* A range of the slice, as parameters of a statement. */
 typedef struct JanitorBatchRange
 {
@@ -31,9 +34,11 @@ typedef struct JanitorBatch
 	Oid			leaf;
 	JanitorBatchRange range;
 	bool		skip_locked;
+	bool		patient;		/* it may take as long as it does */
 	char	   *position;		/* of the cursor afterwards; NULL: as before */
 	bool		last;			/* the slice is done with it */
 	int64		rows;			/* result */
+	int64		reserved;		/* of them, in the rule's tally */
 	int64		took;			/* microseconds */
 } JanitorBatch;
 
@@ -51,8 +56,8 @@ extern void janitor_batch_parameters(const JanitorBatching *batching,
 									 Datum *values, bool *nulls);
 
 /*
- * Carries a batch out; false: it met a lock and has been rolled back.  Other
- * errors pass.
+ * Carries a batch out; false: it met a lock, or took too long, and has been
+ * rolled back.  Other errors pass.
  */
 extern bool janitor_batch_attempt(JanitorBatch *batch);
 
@@ -97,8 +102,7 @@ extern bool janitor_batch_keys(JanitorBatching *batching,
  */
 extern bool janitor_batch_as_rows(JanitorBatching *batching,
 								  JanitorCursor *cursor, Oid leaf,
-								  const JanitorBatchRange *range,
-								  int64 portion, int64 *left);
+								  const JanitorBatchRange *range, int64 *left);
 
 /* Remembers a range, some rows of which could not be had, for the end. */
 extern void janitor_batch_remember(JanitorBatching *batching,

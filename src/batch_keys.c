@@ -133,7 +133,7 @@ work_off_ties(JanitorBatch *batch)
 	int64		left;
 
 	if (!janitor_batch_as_rows(batching, batch->cursor, batch->leaf,
-							   &batch->range, batching->size, &left))
+							   &batch->range, &left))
 		return false;
 	janitor_batch_remember(batching, batch->cursor, batch->leaf, &batch->range,
 						   left);

@@ -5,8 +5,8 @@
  *
  * The rows of the range are listed, by their places; the statement then names
  * places and passes over those that are locked.  If that fails too (a row
- * that a foreign key takes along is locked) the list is halved, until the
- * rows that cannot be had are alone.  A place that holds another row by then
+ * that a foreign key takes along is locked, or it takes too long) the list is
+ * halved, until the rows that cannot be had are alone.  A place that holds another row by then
  * is no danger: the statement has the predicate.
  *
  * Errors, memory: see batch.c.
@@ -25,9 +25,6 @@
 
 /* Ranges to come back to that are kept in memory. */
 #define MAX_CONFLICTS 1000
-
-/* Rows of one statement, where nothing else says how many. */
-#define PORTION 5000
 
 /* A range to come back to. */
 typedef struct Conflict
@@ -117,7 +114,8 @@ handle_places(const Listing *listing, JanitorCursor *cursor,
 		.cursor = cursor,
 		.leaf = listing->leaf,
 		.range = {.kind = JANITOR_RANGE_ROWS},
-		.skip_locked = listing->batching->ready->may_lock
+		.skip_locked = listing->batching->ready->may_lock,
+		.patient = count == 1
 	};
 
 	if (count == 0)
@@ -137,9 +135,11 @@ handle_places(const Listing *listing, JanitorCursor *cursor,
  */
 bool
 janitor_batch_as_rows(JanitorBatching *batching, JanitorCursor *cursor,
-					  Oid leaf, const JanitorBatchRange *range,
-					  int64 portion, int64 *left)
+					  Oid leaf, const JanitorBatchRange *range, int64 *left)
 {
+	int			fixed = batching->ready->rule->batch_rows;
+	int64		portion = fixed > 0 ? Min(fixed, JANITOR_PORTION) :
+	JANITOR_PORTION;
 	bool		limited = batching->budget < PG_INT64_MAX;
 	Listing		listing = {
 		.batching = batching,.leaf = leaf,.range = *range,
@@ -196,7 +196,7 @@ revisit(JanitorBatching *batching, Conflict *conflict)
 	int64		left;
 
 	if (!janitor_batch_as_rows(batching, conflict->cursor, conflict->leaf,
-							   &conflict->range, PORTION, &left) || left == 0)
+							   &conflict->range, &left) || left == 0)
 		return;
 	conflict->cursor->locked += left;
 	janitor_batch_write_cursor(conflict->cursor);

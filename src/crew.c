@@ -290,6 +290,8 @@ janitor_slot_clear(JanitorSlot *slot)
 	slot->end_signals = 0;
 	slot->end_by = InvalidOid;
 	MemSet(&slot->progress, 0, sizeof(JanitorProgress));
+	slot->at_rule = 0;
+	MemSet(slot->tallies, 0, sizeof(slot->tallies));
 	slot->asks_replicas = slot->awaits_replicas = false;
 	if (heavy)
 		janitor_heavy_ended();

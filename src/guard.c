@@ -8,9 +8,10 @@
  * handle is compared with the rule's own limits and with what earlier runs
  * handled.
  *
- * Limits that the user gave are counted exactly.  The comparison with earlier
- * runs counts only where the planner's estimate comes near the limit: counting
- * can cost as much as the rest of the run.
+ * Limits that the user gave are counted exactly, the table itself too where
+ * they are a part of it.  The comparison with earlier runs counts only where
+ * the planner's estimate comes near the limit: counting can cost as much as
+ * the rest of the run.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -75,6 +76,25 @@ janitor_count_expired(const JanitorReadyRule *ready, JanitorHolds *holds,
 	return count;
 }
 
+/* The rows there are, expired or not. */
+static int64
+count_all(List *leaves)
+{
+	int64		count = 0;
+	ListCell   *cell;
+
+	foreach(cell, leaves)
+	{
+		Datum		rows;
+
+		if (janitor_query_value(psprintf("SELECT pg_catalog.count(*) FROM ONLY %s",
+										 janitor_relation_name(lfirst_oid(cell))),
+								0, NULL, NULL, &rows))
+			count += DatumGetInt64(rows);
+	}
+	return count;
+}
+
 /* --- earlier runs --- */
 
 typedef struct History
@@ -113,7 +133,10 @@ look_at_run(JanitorExecution *execution, void *arg)
 	return ++history->runs < JUMP_RUNS;
 }
 
-/* The most that this run may handle without being confirmed. */
+/*
+ * The most that this run may handle without being confirmed.  One that stops
+ * before that anyway, by rows_per_run, works off what there is bit by bit.
+ */
 static int64
 jump_limit(const JanitorRule *rule, double total)
 {
@@ -126,36 +149,53 @@ jump_limit(const JanitorRule *rule, double total)
 	if (history.runs == 0)
 		return PG_INT64_MAX;
 	limit = Max(history.largest * (double) JUMP_TIMES, total * JUMP_FRACTION);
-	return limit >= (double) PG_INT64_MAX ? PG_INT64_MAX : (int64) limit;
+	if (limit >= (double) PG_INT64_MAX ||
+		(rule->rows_per_run > 0 && rule->rows_per_run <= limit))
+		return PG_INT64_MAX;
+	return (int64) limit;
 }
 
 /* --- the guards --- */
 
-static void
-refuse(const JanitorRule *rule, const JanitorGuard *guard, bool jump)
+void
+janitor_guard_refuse(const JanitorRule *rule, const JanitorGuard *guard)
 {
+	char	   *job_name = quote_literal_cstr(rule->job_name);
+
+	if (guard->kind != JANITOR_GUARD_JUMP)
+		janitor_ereport_plain(ERROR,
+							  (errcode(ERRCODE_CHECK_VIOLATION),
+							   errmsg("more rows of %s are expired than the " INT64_FORMAT " that %s allows",
+									  rule->relation, guard->limit,
+									  guard->kind == JANITOR_GUARD_ROWS ?
+									  "abort_above_rows" : "abort_above_fraction"),
+							   errhint("SELECT * FROM job_preview(%s); shows what it would do.",
+									   job_name)));
 	janitor_ereport_plain(ERROR,
 						  (errcode(ERRCODE_CHECK_VIOLATION),
-						   errmsg("rule \"%s\" would handle more than " INT64_FORMAT " rows of %s",
-								  rule->name, guard->limit, rule->relation),
-						   jump ?
-						   errdetail("That is far more than in its earlier runs.") :
-						   errdetail("That is what its %s allows.", guard->name),
-						   jump ?
+						   errmsg("more than " INT64_FORMAT " rows of %s are expired, far more than earlier runs have handled",
+								  guard->limit, rule->relation),
 						   errhint("If this is meant, run it once with SELECT job_trigger(%s, '{\"confirm\": true}');",
-								   quote_literal_cstr(rule->job_name)) :
-						   errhint("SELECT * FROM job_preview(%s); shows what it would do.",
-								   quote_literal_cstr(rule->job_name))));
+								   job_name)));
 }
 
-/* The smaller of two limits, with its name. */
+/* The smaller of two limits, with what it is of. */
 static void
-lower_to(JanitorGuard *guard, int64 limit, const char *name)
+lower_to(JanitorGuard *guard, int64 limit, JanitorGuardKind kind)
 {
 	if (limit >= guard->limit)
 		return;
 	guard->limit = limit;
-	guard->name = name;
+	guard->kind = kind;
+}
+
+static void
+check(const JanitorReadyRule *ready, JanitorHolds *holds, List *leaves,
+	  const JanitorGuard *guard)
+{
+	if (janitor_count_expired(ready, holds, leaves,
+							  guard->limit + 1) > guard->limit)
+		janitor_guard_refuse(ready->rule, guard);
 }
 
 JanitorGuard
@@ -163,27 +203,24 @@ janitor_guard(const JanitorReadyRule *ready, JanitorHolds *holds,
 			  List *leaves, double rows, double total, bool confirmed)
 {
 	const JanitorRule *rule = ready->rule;
-	JanitorGuard guard = {PG_INT64_MAX, NULL};
+	JanitorGuard guard = {PG_INT64_MAX, JANITOR_GUARD_JUMP};
 	int64		jump;
 
 	if (rule->abort_above_rows >= 0)
-		lower_to(&guard, rule->abort_above_rows, "abort_above_rows");
+		lower_to(&guard, rule->abort_above_rows, JANITOR_GUARD_ROWS);
 	if (rule->abort_above_fraction >= 0)
-		lower_to(&guard, (int64) (rule->abort_above_fraction * total),
-				 "abort_above_fraction");
-	if (guard.limit < PG_INT64_MAX &&
-		janitor_count_expired(ready, holds, leaves,
-							  guard.limit + 1) > guard.limit)
-		refuse(rule, &guard, false);
+		lower_to(&guard,
+				 (int64) (rule->abort_above_fraction * count_all(leaves)),
+				 JANITOR_GUARD_FRACTION);
+	if (guard.limit < PG_INT64_MAX)
+		check(ready, holds, leaves, &guard);
 
 	jump = confirmed ? PG_INT64_MAX : jump_limit(rule, total);
 	if (jump < guard.limit)
 	{
-		lower_to(&guard, jump, "earlier runs");
-		if (rows > guard.limit * BELIEVED &&
-			janitor_count_expired(ready, holds, leaves,
-								  guard.limit + 1) > guard.limit)
-			refuse(rule, &guard, true);
+		lower_to(&guard, jump, JANITOR_GUARD_JUMP);
+		if (rows > guard.limit * BELIEVED)
+			check(ready, holds, leaves, &guard);
 	}
 	return guard;
 }

@@ -12,13 +12,7 @@
 
 #include "hold.h"
 #include "rule.h"
-
-/* The most rows that a rule may handle in a run, and what says so. */
-typedef struct JanitorGuard
-{
-	int64		limit;			/* PG_INT64_MAX: none */
-	const char *name;			/* option, for messages */
-} JanitorGuard;
+#include "tally.h"
 
 /*
  * Before the first row is touched: raises an error if more rows are expired
@@ -30,6 +24,10 @@ typedef struct JanitorGuard
 extern JanitorGuard janitor_guard(const JanitorReadyRule *ready,
 								  JanitorHolds *holds, List *leaves,
 								  double rows, double total, bool confirmed);
+
+/* ERROR: there are more rows than that. */
+pg_noreturn extern void janitor_guard_refuse(const JanitorRule *rule,
+											 const JanitorGuard *guard);
 
 /* How many rows are expired in these leaves, counted up to a limit. */
 extern int64 janitor_count_expired(const JanitorReadyRule *ready,

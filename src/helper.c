@@ -293,11 +293,14 @@ janitor_helper_to_recruit(int64 *again)
 void
 janitor_helper_moved(const JanitorSlot *helper)
 {
-	const JanitorSlot *leader = janitor_slot_of_run(helper->database,
-													helper->execution_id);
+	JanitorSlot *leader = janitor_slot_of_run(helper->database,
+											  helper->execution_id);
 
 	if (leader)
+	{
+		leader->progress.helped += helper->progress.rows;
 		janitor_wake_process(&leader->worker);
+	}
 	else
 		janitor_tell_of_death(helper->database);
 }
@@ -404,12 +407,6 @@ janitor_worker_lives(int pid)
 	}
 	janitor_unlock();
 	return lives;
-}
-
-int
-janitor_workers_here(void)
-{
-	return janitor_helpers_here() + 1;
 }
 
 /* --- by a helper --- */

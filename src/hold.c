@@ -109,20 +109,27 @@ count_change(Datum arg, Oid relid)
 	catalog_version++;
 }
 
+List *
+janitor_holds_relations(const JanitorHolds *holds)
+{
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, holds->graph->nodes)
+		relids = list_append_unique_oid(relids,
+										((JanitorHoldNode *) lfirst(cell))->relid);
+	return relids;
+}
+
 static void
 make_graph(JanitorHolds *holds)
 {
 	MemoryContext caller = MemoryContextSwitchTo(holds->graph_context);
-	List	   *relids = NIL;
-	ListCell   *cell;
 
 	MemoryContextReset(holds->graph_context);
 	holds->graph_version = catalog_version;
 	holds->graph = janitor_hold_graph(holds->relid, holds->deletes);
-	foreach(cell, holds->graph->nodes)
-		relids = list_append_unique_oid(relids,
-										((JanitorHoldNode *) lfirst(cell))->relid);
-	holds->roots = janitor_hold_roots(relids);
+	holds->roots = janitor_hold_roots(janitor_holds_relations(holds));
 	MemoryContextSwitchTo(caller);
 }
 

@@ -67,6 +67,9 @@ extern char *janitor_holds_condition(JanitorHolds *holds, Oid leaf);
 extern char *janitor_holds_condition_of(JanitorHolds *holds, Oid leaf, int n,
 										const char **reason);
 
+/* The relations that matter, a copy of the list. */
+extern List *janitor_holds_relations(const JanitorHolds *holds);
+
 /* Is there any hold on these relations, as read last? */
 extern bool janitor_holds_any(const JanitorHolds *holds);
 

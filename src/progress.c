@@ -16,6 +16,20 @@
  */
 #include "shmem_internal.h"
 
+static const char *const pause_names[JANITOR_PAUSES] = {
+	[JANITOR_PAUSE_RATE] = "rate",
+	[JANITOR_PAUSE_LAG] = "replica lag",
+	[JANITOR_PAUSE_SLOT] = "replication slot",
+	[JANITOR_PAUSE_ARCHIVER] = "archiver",
+	[JANITOR_PAUSE_HOLD] = "hold",
+};
+
+const char *
+janitor_pause_name(JanitorPause pause)
+{
+	return pause_names[pause];
+}
+
 void
 janitor_progress_start(JanitorProgress *progress)
 {
@@ -60,6 +74,30 @@ janitor_progress_rows(int64 rows, int64 total, double fraction)
 	progress->rows = rows;
 	progress->total = total;
 	progress->fraction = fraction;
+	janitor_unlock();
+}
+
+void
+janitor_progress_add(int64 rows)
+{
+	JanitorProgress *progress = my_progress();
+
+	if (progress == NULL)
+		return;
+	janitor_lock(LW_EXCLUSIVE);
+	progress->rows += rows;
+	janitor_unlock();
+}
+
+void
+janitor_progress_expect(int64 total)
+{
+	JanitorProgress *progress = my_progress();
+
+	if (progress == NULL)
+		return;
+	janitor_lock(LW_EXCLUSIVE);
+	progress->total = total;
 	janitor_unlock();
 }
 

@@ -14,6 +14,19 @@
 
 #include "datatype/timestamp.h"
 
+/* Why a batch waits. */
+typedef enum JanitorPause
+{
+	JANITOR_PAUSE_RATE,			/* max_rows_per_second */
+	JANITOR_PAUSE_LAG,			/* a standby is behind */
+	JANITOR_PAUSE_SLOT,			/* a replication slot holds back too much */
+	JANITOR_PAUSE_ARCHIVER,		/* archive_command fails */
+	JANITOR_PAUSE_HOLD,			/* a hold is being placed */
+	JANITOR_PAUSES				/* how many */
+} JanitorPause;
+
+extern const char *janitor_pause_name(JanitorPause pause);
+
 /*
  * One worker's part in a run.  A run has one row for its own worker and one
  * for each helper.
@@ -28,6 +41,7 @@ typedef struct JanitorProgress
 	char		phase[NAMEDATALEN]; /* 'planning', 'deleting', ... */
 	Oid			relation;		/* the leaf in hand; InvalidOid: none */
 	int64		rows;			/* handled so far, by this worker */
+	int64		helped;			/* by helpers that have left */
 	int64		total;			/* estimated, of all; -1: unknown */
 	double		fraction;		/* of the work, 0 to 1; -1: unknown */
 	TimestampTz since;			/* start of the run */
@@ -40,6 +54,10 @@ typedef struct JanitorProgress
 
 extern void janitor_progress_phase(const char *phase, Oid relation);
 extern void janitor_progress_rows(int64 rows, int64 total, double fraction);
+
+/* So many more rows are handled; so many are expected in all. */
+extern void janitor_progress_add(int64 rows);
+extern void janitor_progress_expect(int64 total);
 
 /* What it pauses for: 'replica lag', 'rate', 'hold', ...; NULL: it goes on. */
 extern void janitor_progress_wait(const char *reason);

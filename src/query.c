@@ -26,6 +26,7 @@
 #include "nodes/plannodes.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/portal.h"
 #include "utils/snapmgr.h"
 
@@ -91,6 +92,18 @@ janitor_query_free(JanitorQuery *query)
 {
 	if (query != NULL)
 		free_plan(query);
+}
+
+List *
+janitor_query_relations(JanitorQuery *query)
+{
+	List	   *relids = NIL;
+	ListCell   *cell;
+
+	foreach(cell, SPI_plan_get_plan_sources(query->plan))
+		relids = list_concat(relids,
+							 ((CachedPlanSource *) lfirst(cell))->relationOids);
+	return relids;
 }
 
 /* SPI's way to say which parameters are NULL. */

@@ -14,6 +14,7 @@
 #include "compat.h"
 
 #include "access/tupdesc.h"
+#include "nodes/pg_list.h"
 
 #define JANITOR_QUERY_ARGS 8	/* parameters of one statement, at most */
 
@@ -30,6 +31,9 @@ typedef struct JanitorQuery JanitorQuery;
 extern JanitorQuery *janitor_query_prepare(const char *sql, int nargs,
 										   const Oid *types);
 extern void janitor_query_free(JanitorQuery *query);
+
+/* The relations that it names, as OIDs. */
+extern List *janitor_query_relations(JanitorQuery *query);
 
 /*
  * Executes it, with a fresh snapshot, and makes its effects visible; returns

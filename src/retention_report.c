@@ -60,19 +60,19 @@ janitor_retention_add_up(JanitorRuleRun *rr)
 /* --- the result --- */
 
 static void
-report_pauses(JanitorObject *result, const JanitorRuleRun *rr)
+report_pauses(JanitorObject *result, const int64 *paused)
 {
 	bool		any = false;
 
 	for (int i = 0; i < JANITOR_PAUSES; i++)
-		any = any || rr->paused[i] > 0;
+		any = any || paused[i] > 0;
 	if (!any)
 		return;
 	janitor_object_open(result, "paused_ms");
 	for (int i = 0; i < JANITOR_PAUSES; i++)
-		if (rr->paused[i] > 0)
+		if (paused[i] > 0)
 			janitor_object_number(result, janitor_pause_name(i),
-								  rr->paused[i] / 1000);
+								  paused[i] / 1000);
 	janitor_object_close(result);
 }
 
@@ -95,18 +95,19 @@ report_rule(JanitorObject *result, const JanitorRuleRun *rr)
 	janitor_object_number(result, "rows", rr->handled);
 	for (int i = 0; i < lengthof(rr->methods); i++)
 		report_number(result, janitor_method_name(i), rr->methods[i]);
-	report_number(result, "batches", rr->batches);
-	report_number(result, "longest_ms", rr->longest / 1000);
+	report_number(result, "batches", rr->tally.batches);
+	report_number(result, "longest_ms", rr->tally.longest / 1000);
 	report_number(result, "locked", rr->locked);
 	report_number(result, "malformed", rr->malformed);
 	report_number(result, "pending", rr->pending);
 	report_number(result, "vacuumed", rr->vacuumed);
-	report_pauses(result, rr);
+	report_pauses(result, rr->tally.paused);
 	if (rr->stopped)
 		janitor_object_bool(result, "stopped", true);
-	if (rr->stopped)
-		report_number(result, "left_about",
-					  (int64) Max(0, rr->estimate - rr->handled));
+	if (rr->stopped && rr->failure == NULL)
+		janitor_object_number(result,
+							  rr->left_counted ? "left" : "left_about",
+							  rr->left);
 	janitor_object_text(result, "error", rr->failure);
 	janitor_object_close(result);
 }
@@ -148,8 +149,9 @@ describe_rest(const JanitorRetention *retention)
 		const char *name = rr->rule->name;
 
 		if (rr->stopped)
-			add_remark(&text, psprintf("rule \"%s\" stopped early, about %.0f rows are left",
-									   name, Max(0, rr->estimate - rr->handled)));
+			add_remark(&text, psprintf("rule \"%s\" stopped early (rows left: %s" INT64_FORMAT ")",
+									   name, rr->left_counted ? "" : "about ",
+									   rr->left));
 		if (rr->pending > 0)
 			add_remark(&text, psprintf("rule \"%s\" left " INT64_FORMAT " partitions half detached, for transactions that still use them; its next run goes on",
 									   name, rr->pending));

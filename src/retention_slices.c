@@ -6,9 +6,9 @@
  * Going on.  A run that repeats one which died (retry_of) goes on with its
  * slices and counts ages from the same instant.  After a run that stopped
  * early as a success, the next one goes on with its slices too, but from its
- * own instant.  In any other case, and when the job was changed since, the
- * slices are planned afresh; only partitions on their way out are always seen
- * to.
+ * own instant; rules that it had finished begin anew.  In any other case, and
+ * when the job was changed since, the slices are planned afresh; only
+ * partitions on their way out are always seen to.
  *
  * Errors, memory: see run_retention.c.
  *
@@ -26,7 +26,7 @@
 #include "plan.h"
 #include "progress.h"
 #include "session.h"
-
+#include "tally.h"
 
 /* --- what earlier runs left --- */
 
@@ -83,9 +83,10 @@ janitor_retention_look_back(JanitorRetention *retention)
 	{
 		int64		before = leftovers.newest->execution_id;
 
-		if (retention->execution->retry_of == before)
+		retention->repeats = retention->execution->retry_of == before;
+		if (retention->repeats)
 			retention->as_of = leftovers.newest->as_of;
-		retention->afresh = retention->execution->retry_of != before &&
+		retention->afresh = !retention->repeats &&
 			!(leftovers.unfinished && stopped_early(before));
 	}
 	foreach(cell, leftovers.cursors)
@@ -119,6 +120,30 @@ still_valid(const JanitorCursor *cursor, List *leaves)
 }
 
 /*
+ * Has the rule been done to its end, while another one of the job has not?
+ * Then there is something new to look for, unless this repeats that run, with
+ * the same instant.
+ */
+static bool
+is_finished(const JanitorRuleRun *rr, List *cursors)
+{
+	ListCell   *cell;
+
+	if (rr->retention->repeats)
+		return false;
+	foreach(cell, cursors)
+	{
+		const JanitorCursor *cursor = lfirst(cell);
+
+		if (cursor->state == JANITOR_CURSOR_OPEN &&
+			cursor->method != JANITOR_METHOD_PARTITION &&
+			strcmp(cursor->rule, rr->rule->name) == 0)
+			return false;
+	}
+	return true;
+}
+
+/*
  * Takes over the slices that an earlier run left of this rule; returns the
  * relations, as text, that need no plan any more.
  */
@@ -127,9 +152,11 @@ take_over(JanitorRuleRun *rr)
 {
 	Leftovers	leftovers = {0};
 	List	   *covered = NIL;
+	bool		afresh;
 	ListCell   *cell;
 
 	janitor_cursor_scan(rr->rule->job_name, collect_leftover, &leftovers);
+	afresh = is_finished(rr, leftovers.cursors);
 	foreach(cell, leftovers.cursors)
 	{
 		JanitorCursor *cursor = lfirst(cell);
@@ -140,7 +167,7 @@ take_over(JanitorRuleRun *rr)
 		/* a partition that was detached is no leaf, or is one again */
 		if (cursor->method == JANITOR_METHOD_PARTITION ?
 			cursor->state == JANITOR_CURSOR_DONE :
-			!still_valid(cursor, rr->leaves))
+			afresh || !still_valid(cursor, rr->leaves))
 		{
 			janitor_cursor_delete(cursor->id);
 			continue;
@@ -152,6 +179,7 @@ take_over(JanitorRuleRun *rr)
 		janitor_cursor_update(cursor);
 		rr->ids = lappend(rr->ids, janitor_slice_id(cursor->id));
 		rr->methods[cursor->method]++;
+		rr->goes_on |= cursor->method != JANITOR_METHOD_PARTITION;
 		covered = lappend(covered, makeString(cursor->relation));
 	}
 	return covered;
@@ -182,6 +210,7 @@ plan_leaves(JanitorRuleRun *rr, List *covered)
 	List	   *later = NIL;
 	ListCell   *cell;
 
+	rr->leaf_totals = palloc(list_length(rr->leaves) * sizeof(double));
 	foreach(cell, rr->leaves)
 	{
 		JanitorLeafPlan leaf;
@@ -190,6 +219,8 @@ plan_leaves(JanitorRuleRun *rr, List *covered)
 		janitor_plan_leaf(rr->ready, lfirst_oid(cell), holds, &leaf);
 		rr->estimate += leaf.rows;
 		rr->total += leaf.total;
+		rr->blocks += leaf.blocks;
+		rr->leaf_totals[foreach_current_index(cell)] = leaf.total;
 		if (list_member(covered, makeString(janitor_relation_name(leaf.leaf))))
 			continue;
 		slices = janitor_plan_slices(rr->ready, &leaf);
@@ -201,29 +232,55 @@ plan_leaves(JanitorRuleRun *rr, List *covered)
 	janitor_retention_add_slices(rr, later);
 }
 
-void
-janitor_retention_plan(JanitorRuleRun *rr)
+/* What the rule means for this run; in a transaction. */
+static void
+make_ready(JanitorRuleRun *rr)
 {
-	JanitorRetention *retention = rr->retention;
-	JanitorGuard guard;
-
-	janitor_progress_phase("planning", InvalidOid);
-	janitor_begin();
-	rr->ready = janitor_rule_ready(rr->rule, retention->job, retention->as_of);
+	MemoryContextSwitchTo(rr->context);
+	rr->ready = janitor_rule_ready(rr->rule, rr->retention->job,
+								   rr->retention->as_of);
 	rr->batching = janitor_batching_begin(rr->ready);
 	rr->leaves = janitor_relation_leaves(rr->ready->relid);
 	(void) janitor_holds_read(rr->batching->holds);
-	plan_leaves(rr, take_over(rr));
-	guard = janitor_guard(rr->ready, rr->batching->holds, rr->leaves,
-						  rr->estimate, rr->total,
-						  janitor_object_get_bool(retention->run->args,
-												  "confirm"));
-	janitor_commit(true);
-
 	rr->cutoff = rr->ready->cutoff;
 	if (rr->ready->bound_text != NULL)
-		rr->bound = MemoryContextStrdup(retention->context,
+		rr->bound = MemoryContextStrdup(rr->retention->context,
 										rr->ready->bound_text);
-	rr->batching->limit = guard.limit;
-	rr->batching->limit_name = guard.name;
+}
+
+/*
+ * A run that goes on with the rule has been let through before; one that was
+ * confirmed is meant.
+ */
+static JanitorGuard
+ask_guards(JanitorRuleRun *rr)
+{
+	bool		confirmed = janitor_object_get_bool(rr->retention->run->args,
+													"confirm");
+
+	return janitor_guard(rr->ready, rr->batching->holds, rr->leaves,
+						 rr->estimate, rr->total, confirmed || rr->goes_on);
+}
+
+bool
+janitor_retention_plan(JanitorRuleRun *rr, List *wave)
+{
+	JanitorGuard guard;
+	bool		fits;
+
+	janitor_progress_phase("planning", InvalidOid);
+	janitor_begin();
+	make_ready(rr);
+	fits = janitor_retention_fits(wave, rr);
+	if (fits)
+	{
+		plan_leaves(rr, take_over(rr));
+		guard = ask_guards(rr);
+	}
+	janitor_commit(true);
+	if (!fits)
+		return false;
+	janitor_retention_set_limits(rr);
+	janitor_tally_open(rr->rule->place, rr->rule->parallel, guard);
+	return true;
 }

@@ -56,6 +56,8 @@ static TimestampTz timeout_at = DT_NOEND;	/* of the run in hand */
 static int	armed_statement_timeout;
 static volatile sig_atomic_t timeouts_fired;
 static volatile sig_atomic_t statement_timed_out;
+static TimeoutId step_timeout;
+static volatile sig_atomic_t step_timed_out;
 
 /* What a run works on; NULL job: it is gone. */
 typedef struct Work
@@ -93,12 +95,44 @@ statement_timeout_handler(void)
 	cancel_self();
 }
 
+static void
+step_timeout_handler(void)
+{
+	step_timed_out = true;
+	cancel_self();
+}
+
+void
+janitor_run_limit(int milliseconds)
+{
+	step_timed_out = false;
+	if (milliseconds > 0)
+		enable_timeout_after(step_timeout, milliseconds);
+}
+
+/* It may have come to its end in the very moment in which it was to stop. */
+void
+janitor_run_limit_end(void)
+{
+	disable_timeout(step_timeout, false);
+	if (janitor_run_overdue())
+		QueryCancelPending = false;
+	step_timed_out = false;
+}
+
+bool
+janitor_run_overdue(void)
+{
+	return step_timed_out && janitor_worker_end() == JANITOR_END_NONE;
+}
+
 void
 janitor_run_init(void)
 {
 	run_timeout = RegisterTimeout(USER_TIMEOUT, run_timeout_handler);
 	statement_timeout = RegisterTimeout(USER_TIMEOUT,
 										statement_timeout_handler);
+	step_timeout = RegisterTimeout(USER_TIMEOUT, step_timeout_handler);
 	run_context = AllocSetContextCreate(TopMemoryContext, "pg_janitor run",
 										ALLOCSET_DEFAULT_SIZES);
 }

@@ -58,6 +58,15 @@ extern void janitor_run_help(int64 execution_id);
 /* After an ERROR that does not end the run: its timeout counts on. */
 extern void janitor_run_rearm_timeout(void);
 
+/*
+ * What comes now is cancelled if it takes longer (0: it may take as long as it
+ * does), until its end is told or the transaction aborts.  After an error,
+ * janitor_run_overdue() says whether that was this limit, and nobody else.
+ */
+extern void janitor_run_limit(int milliseconds);
+extern void janitor_run_limit_end(void);
+extern bool janitor_run_overdue(void);
+
 /* Registers the timers of runs; once per worker, after connecting. */
 extern void janitor_run_init(void);
 

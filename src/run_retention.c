@@ -1,24 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * run_retention.c
- *	  Kind `retention`: the rules of a job, one after the other.
+ *	  Kind `retention`: the rules of a job.
  *
- * Runs in the worker that has the run, and in the helpers that share it, both
- * connected as the job's owner.
+ * Runs in the worker that has the run, connected as the job's owner; what its
+ * helpers do is in retention_help.c.
  *
- * A rule is planned in one transaction: made ready, its leaves looked at, the
- * guards asked, its slices written to job_cursor.  Then the slices are worked
- * on, by whoever takes them, each batch a transaction of its own.  What has
- * been handled is in job_cursor alone, in the same commits as the rows; the
- * run's record adds it up.  So nothing here has to survive an error: whatever
- * ends the run, the record is right.
+ * Rules are taken in their order, in waves: mostly one by one, several where
+ * they may be worked on side by side (retention_wave.c).  A rule is planned in
+ * one transaction: made ready, its leaves looked at, the guards asked, its
+ * slices written to job_cursor.  Then the slices are worked on, by whoever
+ * takes them, each batch a transaction of its own.  What has been handled is
+ * in job_cursor alone, in the same commits as the rows; the run's record adds
+ * it up.  So nothing here has to survive an error: whatever ends the run, the
+ * record is right.
  *
  * A rule that fails does not keep the others from running, unless it says so;
  * the run then fails and names it.  What ends a run (a cancel, a timeout, a
  * shutdown) leaves as an ERROR.
  *
  * Memory: a context for the run, and in it one for each rule, deleted when
- * the rule is done.
+ * its wave is done.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -27,13 +29,13 @@
 #include "run_retention.h"
 
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "discreet.h"
+#include "guard.h"
 #include "partition.h"
-#include "plan.h"
 #include "progress.h"
 #include "query.h"
 #include "retention_internal.h"
@@ -41,236 +43,13 @@
 #include "session.h"
 #include "shmem.h"
 
-/* vacuum => true: when at least this part of the table went. */
+/* vacuum => true: when at least this part of a leaf went. */
 #define VACUUM_FRACTION 0.2
 
-/* The limits of a rule, in whichever process. */
-static void
-set_limits(JanitorRuleRun *rr)
-{
-	JanitorBatching *batching = rr->batching;
-	const JanitorRule *rule = rr->rule;
+/* What a rule has left is counted in tables up to this size, 8 MB. */
+#define BLOCKS_COUNTED 1024
 
-	batching->deadline = rr->retention->deadline;
-	batching->estimate = (int64) rr->estimate;
-	if (rule->rows_per_run > 0)
-		batching->budget = rule->rows_per_run;
-	janitor_throttle_begin(&batching->throttle,
-						   rule->max_rows_per_second, rule->max_replica_lag);
-}
-
-/* --- the work --- */
-
-/* Takes a slice if it is to be had; without waiting for its worker. */
-static bool
-claim_slice(int64 id, JanitorCursor *cursor)
-{
-	bool		claimed;
-
-	janitor_begin();
-	claimed = janitor_cursor_find(id, cursor) &&
-		cursor->state == JANITOR_CURSOR_OPEN &&
-		(cursor->worker == 0 || cursor->worker == MyProcPid ||
-		 !janitor_worker_lives(cursor->worker)) &&
-		janitor_cursor_claim(id, cursor, janitor_worker_lives);
-	janitor_commit(true);
-	return claimed;
-}
-
-/* Somebody else may go on with it. */
-static void
-release_slice(JanitorCursor *cursor)
-{
-	cursor->worker = 0;
-	janitor_begin();
-	janitor_cursor_update(cursor);
-	janitor_commit(true);
-}
-
-/* A partition that cannot be had as a whole is worked on row by row. */
-static void
-replan_partition(JanitorRuleRun *rr, JanitorCursor *cursor, Oid leaf)
-{
-	JanitorLeafPlan plan;
-
-	janitor_begin();
-	janitor_plan_leaf(rr->ready, leaf, rr->batching->holds, &plan);
-	plan.method = JANITOR_METHOD_BLOCKS;
-	janitor_cursor_delete(cursor->id);
-	janitor_retention_add_slices(rr, janitor_plan_slices(rr->ready, &plan));
-	janitor_commit(true);
-}
-
-/*
- * Once a run: what is half-done after that waits for transactions that still
- * use the partition, and for the next run.
- */
-static void
-detach_partition(JanitorRuleRun *rr, JanitorCursor *cursor)
-{
-	int64		before = cursor->handled;
-	Oid			leaf;
-
-	rr->seen = lappend(rr->seen, janitor_slice_id(cursor->id));
-	janitor_begin();
-	leaf = janitor_partition_find(cursor);
-	janitor_commit(true);
-	janitor_progress_phase("detaching", leaf);
-	if (!janitor_partition_detach(rr->ready, leaf, rr->batching->holds,
-								  cursor))
-		replan_partition(rr, cursor, leaf);
-	else
-		rr->batching->handled += cursor->handled - before;
-}
-
-static bool
-was_tried(const JanitorRuleRun *rr, int64 id)
-{
-	ListCell   *cell;
-
-	foreach(cell, rr->seen)
-	{
-		if (*(int64 *) lfirst(cell) == id)
-			return true;
-	}
-	return false;
-}
-
-/* false: it had to stop before the slice was done. */
-static bool
-work_on(JanitorRuleRun *rr, JanitorCursor *cursor)
-{
-	if (cursor->method == JANITOR_METHOD_PARTITION)
-	{
-		detach_partition(rr, cursor);
-		return true;
-	}
-	if (janitor_batch_slice(rr->batching, cursor))
-		return true;
-	release_slice(cursor);
-	return false;
-}
-
-/*
- * One pass over the slices, taking what is to be had; the list grows while we
- * are at it where a partition is replaced by others.  *found: there was any.
- * false: it had to stop.
- */
-static bool
-pass_over(JanitorRuleRun *rr, bool *found)
-{
-	*found = false;
-	for (int i = 0; i < list_length(rr->ids); i++)
-	{
-		JanitorCursor *cursor = palloc0(sizeof(JanitorCursor));
-		int64		id = *(int64 *) list_nth(rr->ids, i);
-
-		if (was_tried(rr, id) || !claim_slice(id, cursor))
-			continue;
-		*found = true;
-		if (!work_on(rr, cursor))
-			return false;
-	}
-	return true;
-}
-
-static bool
-wants_helpers(const JanitorRuleRun *rr)
-{
-	return rr->rule->parallel > 1 && rr->rule->rows_per_run == 0 &&
-		list_length(rr->ids) > 1;
-}
-
-/* All slices, with helpers if there are any to be had. */
-static void
-work_on_slices(JanitorRuleRun *rr)
-{
-	bool		found;
-
-	if (wants_helpers(rr))
-		janitor_helpers_want(rr->rule->parallel - 1);
-	for (;;)
-	{
-		rr->stopped = !pass_over(rr, &found);
-		if (rr->stopped || (!found && janitor_helpers_here() == 0))
-			break;
-		if (!found)
-			janitor_helpers_wait(-1);
-	}
-	janitor_helpers_dismiss(false);
-	janitor_batch_revisit(rr->batching);
-}
-
-/* --- afterwards --- */
-
-static int64
-count_malformed(const JanitorRuleRun *rr)
-{
-	Datum		count;
-
-	if (rr->ready->malformed == NULL)
-		return 0;
-	(void) janitor_query_value(psprintf("SELECT pg_catalog.count(*) FROM %s r WHERE %s",
-										janitor_relation_name(rr->ready->relid),
-										rr->ready->malformed),
-							   0, NULL, NULL, &count);
-	return DatumGetInt64(count);
-}
-
-static void
-vacuum_leaves(JanitorRuleRun *rr)
-{
-	ListCell   *cell;
-
-	if (!rr->rule->vacuum || rr->handled < VACUUM_FRACTION * rr->total)
-		return;
-	foreach(cell, rr->leaves)
-	{
-		char	   *name;
-
-		janitor_begin();
-		name = get_rel_name(lfirst_oid(cell)) == NULL ? NULL :
-			janitor_relation_name(lfirst_oid(cell));
-		janitor_commit(true);
-		if (name == NULL)
-			continue;
-		janitor_progress_phase("vacuuming", lfirst_oid(cell));
-		janitor_begin_run();
-		janitor_run_utility(psprintf("VACUUM %s", name));
-		janitor_commit_run(true);
-		rr->vacuumed++;
-	}
-}
-
-/* What the result says of the rule. */
-static void
-sum_up(JanitorRuleRun *rr)
-{
-	const JanitorBatching *batching = rr->batching;
-
-	janitor_begin();
-	janitor_retention_add_up(rr);
-	if (!rr->stopped)
-		rr->malformed = count_malformed(rr);
-	janitor_commit(true);
-	rr->batches = batching->batches;
-	rr->longest = batching->longest;
-	memcpy(rr->paused, batching->throttle.paused, sizeof(rr->paused));
-}
-
-static void
-run_rule(void *arg)
-{
-	JanitorRuleRun *rr = arg;
-
-	MemoryContextSwitchTo(rr->context);
-	janitor_retention_plan(rr);
-	set_limits(rr);
-	work_on_slices(rr);
-	sum_up(rr);
-	if (!rr->stopped)
-		vacuum_leaves(rr);
-}
+/* --- failures --- */
 
 /* Was it somebody who ended the run, rather than the rule that failed? */
 static bool
@@ -290,6 +69,7 @@ is_delicate(const JanitorRuleRun *rr)
 	return rr->retention->discreet && rr->ready != NULL;
 }
 
+/* What it says in the result; how far the rule came is added up later. */
 static void
 note_failure(JanitorRuleRun *rr, const JanitorError *error)
 {
@@ -302,47 +82,336 @@ note_failure(JanitorRuleRun *rr, const JanitorError *error)
 	if (error->hint != NULL && (error->plain || !is_delicate(rr)))
 		rr->hint = MemoryContextStrdup(context, error->hint);
 	rr->sqlstate = error->sqlstate;
-	janitor_retention_add_up(rr);
 	janitor_commit(true);
 }
 
-static void
-rethrow(const JanitorRuleRun *rr, const JanitorError *error)
+void
+janitor_retention_rethrow(const JanitorRuleRun *rr, const JanitorError *error)
 {
 	if (is_delicate(rr))
 		janitor_rethrow_discreetly(error);
 	janitor_rethrow(error);
 }
 
-/* One rule, and what becomes of its failure; false: the others do not run. */
-static bool
-attempt_rule(JanitorRetention *retention, const JanitorRule *rule)
+/* A step of the rule; if it fails, nobody goes on with the rule. */
+static void
+attempt(void (*step) (void *arg), JanitorRuleRun *rr)
+{
+	JanitorError *error;
+
+	MemoryContextSwitchTo(rr->context);
+	error = janitor_attempt(step, rr);
+	MemoryContextSwitchTo(rr->retention->context);
+	if (error == NULL)
+		return;
+	janitor_tally_leave();
+	janitor_tally_close(rr->rule->place);
+	if (ends_run(error))
+	{
+		janitor_helpers_dismiss(true);
+		janitor_retention_rethrow(rr, error);
+	}
+	janitor_run_rearm_timeout();
+	note_failure(rr, error);
+}
+
+/* --- one rule: its beginning and end --- */
+
+static JanitorRuleRun *
+begin_rule(JanitorRetention *retention, const JanitorRule *rule, List *beside)
 {
 	JanitorRuleRun *rr = palloc0(sizeof(JanitorRuleRun));
-	JanitorError *error;
-	bool		go_on = true;
 
 	rr->retention = retention;
 	rr->rule = rule;
+	rr->beside = beside;
 	rr->context = AllocSetContextCreate(retention->context, "pg_janitor rule",
 										ALLOCSET_DEFAULT_SIZES);
-	retention->rules = lappend(retention->rules, rr);
-	error = janitor_attempt(run_rule, rr);
-	if (error != NULL)
-	{
-		janitor_helpers_dismiss(true);
-		if (ends_run(error))
-			rethrow(rr, error);
-		janitor_run_rearm_timeout();
-		note_failure(rr, error);
-		go_on = !rule->stop_on_failure;
-	}
-	MemoryContextSwitchTo(retention->context);
+	return rr;
+}
+
+/* What the result needs is elsewhere. */
+static void
+end_rule(JanitorRuleRun *rr)
+{
 	rr->ready = NULL;
 	rr->batching = NULL;
 	MemoryContextDelete(rr->context);
+}
+
+static int64
+count_malformed(const JanitorRuleRun *rr)
+{
+	Datum		count;
+
+	if (rr->ready->malformed == NULL)
+		return 0;
+	(void) janitor_query_value(psprintf("SELECT pg_catalog.count(*) FROM %s r WHERE %s",
+										janitor_relation_name(rr->ready->relid),
+										rr->ready->malformed),
+							   0, NULL, NULL, &count);
+	return DatumGetInt64(count);
+}
+
+static void
+vacuum_leaf(JanitorRuleRun *rr, Oid leaf, const char *name)
+{
+	janitor_progress_phase("vacuuming", leaf);
+	janitor_begin_run();
+	janitor_run_utility(psprintf("VACUUM %s", name));
+	janitor_commit_run(true);
+	rr->vacuumed++;
+}
+
+/* Of the leaf by its name; janitor_cursor_scan() adds up. */
+typedef struct LeafShare
+{
+	const JanitorRuleRun *rr;
+	const char *relation;
+	int64		handled;
+} LeafShare;
+
+static bool
+add_slice(JanitorCursor *cursor, void *arg)
+{
+	LeafShare  *share = arg;
+
+	if (cursor->execution_id == share->rr->retention->execution->id &&
+		strcmp(cursor->rule, share->rr->rule->name) == 0 &&
+		strcmp(cursor->relation, share->relation) == 0)
+		share->handled += cursor->handled;
+	return true;
+}
+
+/* The leaf's name if enough of its rows went; NULL: not, or it did itself. */
+static char *
+leaf_to_vacuum(const JanitorRuleRun *rr, Oid leaf, double total)
+{
+	LeafShare	share = {.rr = rr};
+
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(leaf)))
+		return NULL;
+	share.relation = janitor_relation_name(leaf);
+	janitor_cursor_scan(rr->rule->job_name, add_slice, &share);
+	return share.handled > 0 && share.handled >= VACUUM_FRACTION * total ?
+		unconstify(char *, share.relation) : NULL;
+}
+
+static void
+vacuum_leaves(JanitorRuleRun *rr)
+{
+	ListCell   *cell;
+
+	foreach(cell, rr->leaves)
+	{
+		Oid			leaf = lfirst_oid(cell);
+		char	   *name;
+
+		janitor_begin();
+		name = leaf_to_vacuum(rr, leaf,
+							  rr->leaf_totals[foreach_current_index(cell)]);
+		janitor_commit(true);
+		if (name != NULL)
+			vacuum_leaf(rr, leaf, name);
+	}
+}
+
+/* Counted where that costs nothing, else as was expected. */
+static void
+look_what_is_left(JanitorRuleRun *rr)
+{
+	rr->left = (int64) Max(0, rr->estimate - rr->handled);
+	rr->left_counted = rr->blocks <= BLOCKS_COUNTED;
+	if (rr->left_counted)
+		rr->left = janitor_count_expired(rr->ready, rr->batching->holds,
+										 janitor_relation_leaves(rr->ready->relid),
+										 PG_INT64_MAX);
+}
+
+static void
+add_up(JanitorRuleRun *rr)
+{
+	janitor_begin();
+	janitor_retention_add_up(rr);
+	if (rr->failure == NULL && rr->stopped)
+		look_what_is_left(rr);
+	else if (rr->failure == NULL)
+		rr->malformed = count_malformed(rr);
+	janitor_commit(true);
+}
+
+/* All its slices are done, or it has to stop; helpers are gone. */
+static void
+finish(void *arg)
+{
+	JanitorRuleRun *rr = arg;
+
+	if (janitor_tally_enter(rr->rule->place, false))
+	{
+		janitor_batch_revisit(rr->batching);
+		janitor_tally_leave();
+	}
+	add_up(rr);
+	if (rr->rule->vacuum && !rr->stopped)
+		vacuum_leaves(rr);
+}
+
+/* --- a wave --- */
+
+static void
+plan(void *arg)
+{
+	JanitorRuleRun *rr = arg;
+
+	rr->joined = janitor_retention_plan(rr, rr->beside);
+}
+
+/*
+ * The next rule, and those after it that can be worked on beside it; *next is
+ * the first that is not among them.
+ */
+static List *
+plan_wave(JanitorRetention *retention, List *rules, int *next)
+{
+	List	   *wave = NIL;
+
+	while (*next < list_length(rules) &&
+		   janitor_retention_may_join(wave, list_nth(rules, *next)))
+	{
+		JanitorRuleRun *rr = begin_rule(retention, list_nth(rules, *next),
+										wave);
+
+		attempt(plan, rr);
+		if (rr->failure == NULL && !rr->joined)
+		{
+			end_rule(rr);
+			break;
+		}
+		retention->rules = lappend(retention->rules, rr);
+		wave = lappend(wave, rr);
+		(*next)++;
+	}
+	return wave;
+}
+
+/* One who handles so many rows at most has to do it alone. */
+static int
+useful_workers(const JanitorRuleRun *rr)
+{
+	return rr->failure != NULL ? 0 :
+		Min(rr->rule->rows_per_run > 0 ? 1 : rr->rule->parallel,
+			list_length(rr->ids));
+}
+
+static void
+call_for_help(JanitorRetention *retention, List *wave)
+{
+	int64		expected = retention->handled;
+	int			workers = 0;
+	ListCell   *cell;
+
+	foreach(cell, wave)
+	{
+		const JanitorRuleRun *rr = lfirst(cell);
+
+		workers += useful_workers(rr);
+		expected += (int64) rr->estimate;
+	}
+	janitor_progress_expect(expected);
+	if (workers > 1)
+		janitor_helpers_want(workers - 1);
+}
+
+static void
+pass(void *arg)
+{
+	JanitorRuleRun *rr = arg;
+
+	if (!janitor_tally_enter(rr->rule->place, rr->alone))
+		return;
+	rr->stopped = !janitor_retention_pass(rr, &rr->found);
+	janitor_tally_leave();
+}
+
+/* false: there was nothing to be had; with `alone`, where nobody is. */
+static bool
+pass_over(List *wave, bool alone)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, wave)
+	{
+		JanitorRuleRun *rr = lfirst(cell);
+
+		rr->found = false;
+		rr->alone = alone;
+		if (rr->failure == NULL && !rr->stopped)
+			attempt(pass, rr);
+		found |= rr->found;
+	}
+	return found;
+}
+
+/*
+ * All slices, with helpers if there are any to be had.  A helper that leaves
+ * may leave a slice to others: the last look is when none can come any more.
+ */
+static void
+work_on(JanitorRetention *retention, List *wave)
+{
+	call_for_help(retention, wave);
+	for (;;)
+	{
+		if (pass_over(wave, true) || pass_over(wave, false))
+			continue;
+		if (janitor_helpers_here() > 0)
+		{
+			janitor_progress_phase("waiting for helpers", InvalidOid);
+			janitor_helpers_wait(-1);
+			continue;
+		}
+		janitor_helpers_dismiss(false);
+		if (!pass_over(wave, false))
+			break;
+	}
+}
+
+/* false: the rules after these must not run. */
+static bool
+conclude(JanitorRetention *retention, List *wave)
+{
+	bool		go_on = true;
+	ListCell   *cell;
+
+	foreach(cell, wave)
+	{
+		JanitorRuleRun *rr = lfirst(cell);
+
+		if (rr->failure == NULL)
+			attempt(finish, rr);
+		if (rr->failure != NULL)
+		{
+			add_up(rr);
+			go_on = go_on && !rr->rule->stop_on_failure;
+		}
+		rr->tally = janitor_tally_take(rr->rule->place);
+		retention->handled += rr->handled;
+		end_rule(rr);
+	}
 	return go_on;
 }
+
+static bool
+run_wave(JanitorRetention *retention, List *rules, int *next)
+{
+	List	   *wave = plan_wave(retention, rules, next);
+
+	work_on(retention, wave);
+	return conclude(retention, wave);
+}
+
+/* --- the run --- */
 
 static bool
 past(TimestampTz deadline)
@@ -355,8 +424,8 @@ past(TimestampTz deadline)
  * zone.  A batch is short: compiling its plan would take longer than it does.
  * Where a rule anonymizes, nothing may show what it forgets.
  */
-static List *
-set_up(JanitorRetention *retention)
+List *
+janitor_retention_set_up(JanitorRetention *retention)
 {
 	List	   *rules;
 	ListCell   *cell;
@@ -385,22 +454,19 @@ janitor_run_retention(JanitorRun *run, const JanitorExecution *execution,
 		.as_of = run->now,.deadline = DT_NOEND,.context = run->context
 	};
 	List	   *rules;
-	ListCell   *cell;
+	int			next = 0;
 
 	MemoryContextSwitchTo(run->context);
 	if (job->stop_after > 0)
 		retention.deadline = GetCurrentTimestamp() + job->stop_after;
-	rules = set_up(&retention);
+	rules = janitor_retention_set_up(&retention);
 	janitor_retention_look_back(&retention);
 	run->now = retention.as_of;
 
 	(void) janitor_partitions_drop_detached(job, rules, run->now);
-	foreach(cell, rules)
-	{
-		if (past(retention.deadline) ||
-			!attempt_rule(&retention, lfirst(cell)))
-			break;
-	}
+	while (next < list_length(rules) && !past(retention.deadline) &&
+		   run_wave(&retention, rules, &next))
+		;
 	if (retention.discreet)
 		janitor_session_heard();
 	janitor_report_statistics();
@@ -445,87 +511,4 @@ janitor_retention_tidy(const JanitorExecution *execution,
 		return;
 	foreach(cell, tidying.ids)
 		janitor_cursor_delete(*(int64 *) lfirst(cell));
-}
-
-/* --- a helper --- */
-
-static bool
-collect_help(JanitorCursor *cursor, void *arg)
-{
-	JanitorRuleRun *rr = arg;
-
-	if (cursor->execution_id != rr->retention->execution->id ||
-		cursor->state != JANITOR_CURSOR_OPEN ||
-		cursor->method == JANITOR_METHOD_PARTITION ||
-		(rr->rule != NULL && strcmp(cursor->rule, rr->rule->name) != 0))
-		return true;
-	rr->retention->as_of = cursor->as_of;
-	if (rr->rule == NULL)
-	{
-		ListCell   *cell;
-
-		foreach(cell, rr->retention->rules)
-		{
-			JanitorRule *rule = lfirst(cell);
-
-			if (strcmp(rule->name, cursor->rule) == 0)
-				rr->rule = rule;
-		}
-	}
-	if (rr->rule != NULL)
-		rr->ids = lappend(rr->ids, janitor_slice_id(cursor->id));
-	return true;
-}
-
-/* The rule in hand is the one that has open slices. */
-static bool
-find_help(JanitorRuleRun *rr)
-{
-	janitor_begin();
-	janitor_cursor_scan(rr->retention->job->name, collect_help, rr);
-	if (rr->rule != NULL)
-	{
-		rr->ready = janitor_rule_ready(rr->rule, rr->retention->job,
-									   rr->retention->as_of);
-		rr->batching = janitor_batching_begin(rr->ready);
-		rr->batching->should_leave = janitor_helper_should_leave;
-	}
-	janitor_commit(true);
-	return rr->rule != NULL;
-}
-
-static void
-help(void *arg)
-{
-	JanitorRuleRun *rr = arg;
-	bool		found;
-
-	if (pass_over(rr, &found))
-		janitor_batch_revisit(rr->batching);
-}
-
-void
-janitor_help_retention(JanitorRun *run, const JanitorExecution *execution,
-					   const JanitorJob *job)
-{
-	JanitorRetention retention = {
-		.run = run,.execution = execution,.job = job,
-		.as_of = run->now,.deadline = DT_NOEND,.helper = true,
-		.context = run->context
-	};
-	JanitorRuleRun rr = {.retention = &retention,.context = run->context};
-	JanitorError *error;
-
-	MemoryContextSwitchTo(run->context);
-	if (job->stop_after > 0)
-		retention.deadline = execution->started_at + job->stop_after;
-	retention.rules = set_up(&retention);
-	if (!find_help(&rr))
-		return;
-	run->now = retention.as_of;
-	set_limits(&rr);
-	error = janitor_attempt(help, &rr);
-	if (error != NULL)
-		rethrow(&rr, error);
-	janitor_report_statistics();
 }

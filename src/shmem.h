@@ -377,9 +377,6 @@ extern void janitor_helpers_dismiss(bool at_once);
 /* Is that a worker that runs or helps the execution that we run or help? */
 extern bool janitor_worker_lives(int pid);
 
-/* How many workers are at the execution that we run or help; at least 1. */
-extern int	janitor_workers_here(void);
-
 /* --- by a helper --- */
 
 /*

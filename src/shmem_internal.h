@@ -1,9 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_internal.h
- *	  Layout of the shared memory; for shmem.c, crew.c, slot.c,
- *	  heavy.c, helper.c, progress.c,
- *	  replicas.c and mark.c.
+ *	  Layout of the shared memory; for shmem.c, crew.c, slot.c, heavy.c,
+ *	  helper.c, progress.c, tally.c, replicas.c and mark.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -21,8 +20,8 @@
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
 
-#include "progress.h"
 #include "replicas.h"
+#include "tally.h"
 
 /*
  * A process others wake.  proc_number indexes the array of all processes and
@@ -114,6 +113,10 @@ typedef struct JanitorSlot
 
 	/* what is known elsewhere is filled in when it is copied */
 	JanitorProgress progress;
+
+	/* tally.c */
+	int			at_rule;		/* place of the rule that it is at; 0: none */
+	JanitorTally tallies[JANITOR_TALLIES];	/* of its own run */
 
 	/* replicas.c */
 	bool		asks_replicas;	/* its run needs samples */

@@ -4,7 +4,7 @@
  *	  Pauses between batches: rate, replicas, slots, archiver.
  *
  * Runs in the worker of a run and in its helpers, each with a throttle of its
- * own.  The rate is divided among the workers that are at the run: what one
+ * own.  The rate is divided among the workers that are at the rule: what one
  * has handled takes so much longer as there are others.  The other limits are
  * judged by the scheduler's samples (replicas.c), each of which sets the latch
  * of whoever waits.
@@ -20,28 +20,14 @@
 
 #include "utils/timestamp.h"
 
-#include "progress.h"
 #include "replicas.h"
 #include "shmem.h"
+#include "tally.h"
 
 /* Time not used for rows may be used later, up to this. */
 #define RATE_CREDIT (1 * USECS_PER_SEC)
 
 #define SAMPLE_LASTS (5 * USECS_PER_SEC)
-
-static const char *const pause_names[JANITOR_PAUSES] = {
-	[JANITOR_PAUSE_RATE] = "rate",
-	[JANITOR_PAUSE_LAG] = "replica lag",
-	[JANITOR_PAUSE_SLOT] = "replication slot",
-	[JANITOR_PAUSE_ARCHIVER] = "archiver",
-	[JANITOR_PAUSE_HOLD] = "hold",
-};
-
-const char *
-janitor_pause_name(JanitorPause pause)
-{
-	return pause_names[pause];
-}
 
 void
 janitor_throttle_begin(JanitorThrottle *throttle, int max_rows_per_second,
@@ -62,7 +48,7 @@ account(JanitorThrottle *throttle, int64 rows)
 	throttle->paid_until = Max(throttle->paid_until,
 							   GetCurrentTimestamp() - RATE_CREDIT);
 	throttle->paid_until += (int64)
-		(rows * (double) USECS_PER_SEC * janitor_workers_here() /
+		(rows * (double) USECS_PER_SEC * janitor_tally_workers() /
 		 throttle->max_rows_per_second);
 }
 
@@ -141,7 +127,7 @@ janitor_throttle(JanitorThrottle *throttle, int64 rows, TimestampTz deadline)
 		shown = pause;
 		sleep_on_latch(now, Min(until, deadline));
 		now = GetCurrentTimestamp();
-		throttle->paused[pause] += Max(now - before, 0);
+		janitor_tally_pause(pause, now - before);
 	}
 	if (shown != JANITOR_PAUSES)
 		janitor_progress_wait(NULL);

@@ -14,27 +14,13 @@
 
 #include "datatype/timestamp.h"
 
-/* Why a batch waited, and how long in all: for the result of the run. */
-typedef enum JanitorPause
-{
-	JANITOR_PAUSE_RATE,			/* max_rows_per_second */
-	JANITOR_PAUSE_LAG,			/* a standby is behind */
-	JANITOR_PAUSE_SLOT,			/* a replication slot holds back too much */
-	JANITOR_PAUSE_ARCHIVER,		/* archive_command fails */
-	JANITOR_PAUSE_HOLD,			/* a hold is being placed */
-	JANITOR_PAUSES				/* how many */
-} JanitorPause;
-
 typedef struct JanitorThrottle
 {
 	int			max_rows_per_second;	/* 0: no limit */
 	int64		max_replica_lag;	/* microseconds; 0: no limit */
 	TimestampTz begun;
 	TimestampTz paid_until;		/* the rows so far take until then */
-	int64		paused[JANITOR_PAUSES]; /* microseconds */
 } JanitorThrottle;
-
-extern const char *janitor_pause_name(JanitorPause pause);
 
 /*
  * In a worker, at the beginning of a rule.  max_replica_lag also turns on the

@@ -154,7 +154,7 @@ undefined table (SQLSTATE 42P01)
 not-null violation (SQLSTATE 23502), column "name", table public.person
 undefined column (SQLSTATE 42703)
 a statement is not valid (SQLSTATE 42601)
-rule "rule 12" would handle more than 0 rows of public.customer
+more rows of public.customer are expired than the 0 that abort_above_rows allows
 EOT
 is(places(), '', 'rules: no table of ours has the value');
 is_discreet_meanwhile('rule meanwhile', q{SELECT job_schedule_retention('rule meanwhile', NULL, 'customer', 'left_at', '1 year',
