@@ -117,9 +117,18 @@ set_setting($node, 'archive_command', 'true');
 $node->safe_psql('postgres', 'CREATE TABLE filler (); DROP TABLE filler; SELECT pg_switch_wal()');
 goes_on('and goes on when it can');
 
+end_heavy($node, 'followed');
+is(wait_run($node, $id)->{status}, 'succeeded', 'it comes to its end');
+is($node->safe_psql('postgres', "SELECT string_agg(k, ', ' ORDER BY k)
+	FROM job_execution, jsonb_each(result #> '{rules,main,paused_ms}') p (k, ms) WHERE id = $id AND ms::int > 0"),
+	'archiver, rate, replica lag, replication slot', 'the result says for what it paused');
+
+$node->safe_psql('postgres', q(INSERT INTO followed
+	SELECT now() - interval '10 days', i % 8, repeat('x', 1000) FROM generate_series(1, 4000) i));
+$id = trigger($node, 'followed');
 set_setting($node, 'archive_command', 'false');
 $node->safe_psql('postgres', 'CREATE TABLE filler (); DROP TABLE filler; SELECT pg_switch_wal()');
-waits_for('archiver', 'it pauses once more');
+waits_for('archiver', 'another one pauses');
 $node->safe_psql('postgres', "SELECT job_cancel($id)");
 is(wait_run($node, $id)->{status}, 'cancelled', 'a pause can be cancelled');
 set_setting($node, 'archive_command', 'true');

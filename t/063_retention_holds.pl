@@ -67,6 +67,8 @@ sub hold_meanwhile
 	}
 	$lawyer->quit;
 	my $row = wait_run($node, $id);
+	cmp_ok($row->{result}{rules}{main}{paused_ms}{hold} // 0, '>', 0, 'and says how long')
+	  if $in_transaction;
 	my $left = $node->safe_psql('postgres', $rows);
 	$node->safe_psql('postgres', 'SELECT job_hold_release(id) FROM job_hold WHERE released_at IS NULL');
 	return "$row->{status} $row->{records_processed}: $left";
