@@ -86,6 +86,9 @@ sub wait_at_gate
 {
 	eventually($node, q{SELECT count(*) > 0 FROM pg_locks
 		WHERE locktype = 'advisory' AND objid = 4712 AND granted}, 'a run at the gate');
+
+	# batches are committed asynchronously: one that is not keeps them
+	value($node, q{SELECT pg_logical_emit_message(true, 'flush', '')});
 	return;
 }
 
