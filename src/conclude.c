@@ -161,6 +161,15 @@ janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
 	}
 }
 
+void
+janitor_unclaim(int64 execution_id)
+{
+	JanitorExecution was;
+
+	if (janitor_execution_unstart(execution_id, &was))
+		janitor_requeue(&was, janitor_clock(), NULL);
+}
+
 /* Of a disabled job nothing runs by itself. */
 static bool
 runs_by_itself(const char *job_name)

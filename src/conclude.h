@@ -40,6 +40,9 @@ extern bool janitor_conclude(const JanitorExecution *execution,
 extern void janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
 							const char *detail);
 
+/* Puts it back from `running`, if it says so: nobody has begun it. */
+extern void janitor_unclaim(int64 execution_id);
+
 /* The server log's line about it, as pg_janitor.log_runs asks. */
 extern void janitor_log_outcome(const JanitorExecution *execution,
 								const JanitorOutcome *outcome);

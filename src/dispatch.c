@@ -69,7 +69,10 @@ static HTAB *noted_jobs = NULL;
 static TimestampTz frontier_run_at = DT_NOBEGIN;
 static int64 frontier_id = 0;
 
-/* Claims on their way back into the queue. */
+/*
+ * Claims on their way into the ring, or back into the queue.  Whoever comes
+ * after this process has to see to them (janitor_settle).
+ */
 static JanitorClaim homeless[JANITOR_RING_SIZE + CLAIM_LIMIT];
 static int	homeless_count = 0;
 
@@ -385,16 +388,6 @@ serve_all(JanitorRound *round)
 	}
 }
 
-/* Undoes a claim that nobody began: the entry is back, free of charge. */
-static void
-unclaim(int64 execution_id)
-{
-	JanitorExecution was;
-
-	if (janitor_execution_unstart(execution_id, &was))
-		janitor_requeue(&was, janitor_clock(), NULL);
-}
-
 /* It was cancelled before anybody began it. */
 static void
 close_cancelled(int64 execution_id)
@@ -415,13 +408,30 @@ unclaim_one(void *arg)
 	if (claimed->end != JANITOR_END_NONE)
 		close_cancelled(claimed->execution_id);
 	else
-		unclaim(claimed->execution_id);
+		janitor_unclaim(claimed->execution_id);
 	janitor_commit(true);
+}
+
+bool
+janitor_has_homeless(void)
+{
+	return homeless_count > 0;
+}
+
+bool
+janitor_is_homeless(int64 execution_id)
+{
+	for (int i = 0; i < homeless_count; i++)
+	{
+		if (homeless[i].execution_id == execution_id)
+			return true;
+	}
+	return false;
 }
 
 /*
  * Claims that are in the ring no more, or never came there.  They are kept
- * here until their return to the queue is committed.
+ * until their return to the queue is committed.
  */
 static void
 put_back(void)
@@ -448,10 +458,15 @@ put_back(void)
 static void
 hand_over(JanitorRound *round)
 {
-	int			taken = janitor_ring_push(round->claim, round->claims);
+	JanitorClaim *claims = homeless + homeless_count;
+	int			taken;
 
-	for (int i = taken; i < round->claims; i++)
-		homeless[homeless_count++] = round->claim[i];
+	memcpy(claims, round->claim, round->claims * sizeof(JanitorClaim));
+	homeless_count += round->claims;
+	taken = janitor_ring_push(claims, round->claims);
+	homeless_count -= taken;
+	memmove(claims, claims + taken,
+			(round->claims - taken) * sizeof(JanitorClaim));
 	put_back();
 }
 
@@ -480,7 +495,8 @@ begin_round(JanitorRound *round, JanitorLook *result)
 	round->now = janitor_clock();
 	round->off_since = off_since;
 	round->off_until = off_until;
-	round->claim_limit = Min(CLAIM_LIMIT, ring_room);
+	round->claim_limit = Min(Min(CLAIM_LIMIT, ring_room),
+							 lengthof(homeless) - homeless_count);
 	if (idle > 0)
 		round->claim_limit = Min(round->claim_limit, idle);
 }

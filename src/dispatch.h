@@ -57,6 +57,13 @@ extern void janitor_dispatch_reset(void);
 /* Claimed runs that no worker has taken for long go back into the queue. */
 extern void janitor_take_back_stuck(bool all);
 
+/*
+ * Has the scheduler claims in hand that are neither in the ring nor in the
+ * queue?  Is this one of them?
+ */
+extern bool janitor_has_homeless(void);
+extern bool janitor_is_homeless(int64 execution_id);
+
 /* A worker of that role died while connecting: not again at once. */
 extern void janitor_owner_failed(Oid owner);
 

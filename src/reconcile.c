@@ -9,7 +9,8 @@
  * server closes the former and supplies the latter.  While the server is up
  * both are kept right as they change; an hourly look, and one after the clock
  * went back, finds what was changed behind our back (rows loaded by a restore
- * or by replication, edits by hand).
+ * or by replication, edits by hand).  A scheduler that ends with runs in hand
+ * that it could not write leaves word, and the next one looks for them.
  *
  * Runs in the scheduler only, each job or run in a transaction of its own:
  * what cannot be put right for one of them (a row that an open transaction
@@ -133,37 +134,54 @@ janitor_bury_dead(void)
 	return error;
 }
 
-/* --- after a start of the server --- */
+/* --- runs that nobody carries --- */
+
+/* An execution that says `running`. */
+typedef struct OpenRun
+{
+	int64		id;
+	bool		unbegun;
+}			OpenRun;
 
 typedef struct OpenRuns
 {
 	JanitorRunInfo *live;
 	int			live_count;
-	int64	   *ids;
-	int			count;
-	int			room;
+	TimestampTz unbegun_since;	/* none claimed from then on was begun */
+	List	   *runs;			/* of OpenRun */
 } OpenRuns;
+
+/* Those whose rows somebody held; in TopMemoryContext. */
+static List *left_open = NIL;
+
+static bool
+is_carried(const OpenRuns *open, const JanitorExecution *execution)
+{
+	JanitorLease lease;
+
+	/* a worker outside has it until its lease is over */
+	if (execution->leased && janitor_lease_find(execution->id, &lease))
+		return true;
+	for (int i = 0; i < open->live_count; i++)
+	{
+		if (open->live[i].execution_id == execution->id)
+			return true;
+	}
+	return janitor_is_homeless(execution->id);
+}
 
 static void
 collect_open_run(JanitorExecution *execution, void *arg)
 {
 	OpenRuns   *open = arg;
-	JanitorLease lease;
+	OpenRun    *run;
 
-	/* a worker outside has it until its lease is over */
-	if (execution->leased && janitor_lease_find(execution->id, &lease))
+	if (is_carried(open, execution))
 		return;
-	for (int i = 0; i < open->live_count; i++)
-	{
-		if (open->live[i].execution_id == execution->id)
-			return;
-	}
-	if (open->count == open->room)
-	{
-		open->room *= 2;
-		open->ids = repalloc(open->ids, open->room * sizeof(int64));
-	}
-	open->ids[open->count++] = execution->id;
+	run = palloc(sizeof(OpenRun));
+	run->id = execution->id;
+	run->unbegun = execution->started_at >= open->unbegun_since;
+	open->runs = lappend(open->runs, run);
 }
 
 /* Nobody was left to say how it ended. */
@@ -184,21 +202,18 @@ describe_open(Closing *closing)
 	}
 }
 
-/* Open runs whose rows somebody held, by id; in TopMemoryContext. */
-static List *left_open = NIL;
-
 static void
-leave_open(int64 id, const JanitorError *error)
+leave_open(const OpenRun * run, const JanitorError *error)
 {
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-	int64	   *copy = palloc(sizeof(int64));
+	OpenRun    *copy = palloc(sizeof(OpenRun));
 
-	*copy = id;
+	*copy = *run;
 	left_open = lappend(left_open, copy);
 	MemoryContextSwitchTo(caller);
 	ereport(LOG,
 			(errmsg("execution " INT64_FORMAT " could not be closed: %s",
-					id, error->message),
+					run->id, error->message),
 			 errdetail("It is tried again.")));
 }
 
@@ -206,27 +221,30 @@ leave_open(int64 id, const JanitorError *error)
 static void
 close_unless_held(void *arg)
 {
-	Closing    *closing = arg;
+	const		OpenRun *run = arg;
+	Closing		closing = {.execution_id = run->id};
 
 	janitor_begin();
-	if (janitor_execution_try_lock(closing->execution_id) == JANITOR_LOCK_HELD)
+	if (janitor_execution_try_lock(run->id) == JANITOR_LOCK_HELD)
 		ereport(ERROR,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("its row is locked by another transaction")));
+	if (run->unbegun)
+		janitor_unclaim(run->id);
 	janitor_commit(true);
-	close_execution(closing);
+
+	describe_open(&closing);
+	close_execution(&closing);
 }
 
 /* Rows that say `running` though no worker and no ring entry carries them. */
 static void
-close_open_runs(void)
+close_open_runs(TimestampTz unbegun_since)
 {
-	OpenRuns	open;
+	OpenRuns	open = {.unbegun_since = unbegun_since};
+	ListCell   *cell;
 	JanitorError *error;
 
-	MemSet(&open, 0, sizeof(open));
-	open.room = 64;
-	open.ids = palloc(open.room * sizeof(int64));
 	open.live = janitor_runs(&open.live_count);
 	janitor_begin();
 	janitor_execution_scan_running(collect_open_run, &open);
@@ -234,16 +252,30 @@ close_open_runs(void)
 
 	list_free_deep(left_open);
 	left_open = NIL;
-	for (int i = 0; i < open.count; i++)
+	foreach(cell, open.runs)
 	{
-		Closing		closing = {.execution_id = open.ids[i]};
-
-		describe_open(&closing);
-		error = janitor_attempt(close_unless_held, &closing);
+		error = janitor_attempt(close_unless_held, lfirst(cell));
 		if (error)
-			leave_open(open.ids[i], error);
+			leave_open(lfirst(cell), error);
 	}
+	janitor_set_unsettled(false);
 	janitor_runs_have_ended();
+}
+
+/*
+ * What was claimed since the server started and is not carried has not been
+ * begun: else there would be a slot.  (A standby may have replayed it.)
+ */
+void
+janitor_settle(void)
+{
+	close_open_runs(janitor_was_standby() ? DT_NOEND : janitor_started_at());
+}
+
+bool
+janitor_has_left_open(void)
+{
+	return left_open != NIL;
 }
 
 bool
@@ -254,11 +286,9 @@ janitor_close_left_open(void)
 
 	foreach(cell, left_open)
 	{
-		Closing		closing = {.execution_id = *(int64 *) lfirst(cell)};
-
-		describe_open(&closing);
-		if (janitor_attempt(close_unless_held, &closing) != NULL)
+		if (janitor_attempt(close_unless_held, lfirst(cell)) != NULL)
 			continue;
+		pfree(lfirst(cell));
 		left_open = foreach_delete_current(left_open, cell);
 		closed++;
 	}
@@ -395,6 +425,6 @@ void
 janitor_reconcile(bool at_start, bool loaded)
 {
 	if (at_start || loaded)
-		close_open_runs();
+		close_open_runs(DT_NOEND);
 	reconcile_jobs(at_start);
 }

@@ -23,10 +23,19 @@
 extern void janitor_reconcile(bool at_start, bool loaded);
 
 /*
+ * Sees to the executions that no process carries because the scheduler that
+ * had them in hand has ended.
+ */
+extern void janitor_settle(void);
+
+/*
  * Tries again to close what could not be closed then, because somebody held
  * the row; false: nothing is left.
  */
 extern bool janitor_close_left_open(void);
+
+/* Are there any? */
+extern bool janitor_has_left_open(void);
 
 /*
  * Records the ends of runs whose worker is gone, and frees their slots.

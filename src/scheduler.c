@@ -182,6 +182,14 @@ wait_for_latch(TimestampTz until)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* Whoever comes next has to see to what is left in its hands. */
+static void
+leave_word(int code, Datum arg)
+{
+	if (janitor_has_homeless() || janitor_has_left_open())
+		janitor_set_unsettled(true);
+}
+
 static void
 take_back_all(void *arg)
 {
@@ -359,6 +367,8 @@ look(void *arg)
 		reconcile_if_due(scheduler, true);
 		news.due = DT_NOBEGIN;
 	}
+	if (news.unsettled)
+		janitor_settle();
 	janitor_take_back_stuck(false);
 	janitor_dispatch(news.due, news.everything, &seen);
 	if (seen.gone)
@@ -533,6 +543,7 @@ set_up(Oid database)
 	janitor_session_pin();
 	if (!lock_database() || !janitor_scheduler_attach(&disabled_since))
 		proc_exit(0);
+	before_shmem_exit(leave_word, (Datum) 0);
 	janitor_dispatch_was_off(disabled_since, janitor_clock());
 	scheduler_context = AllocSetContextCreate(TopMemoryContext,
 											  "pg_janitor scheduler",

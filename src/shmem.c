@@ -806,6 +806,7 @@ janitor_scheduler_news(JanitorNews *news)
 	news->everything = database->everything;
 	news->leave = database->restart ||
 		database->leave_until > GetCurrentTimestamp();
+	news->unsettled = database->unsettled;
 	database->next_due = DT_NOEND;
 	database->everything = false;
 	janitor_unlock();
@@ -863,6 +864,14 @@ janitor_set_reconciled(TimestampTz at)
 	database = janitor_my_database();
 	database->reconciled = true;
 	database->reconciled_at = at;
+	janitor_unlock();
+}
+
+void
+janitor_set_unsettled(bool unsettled)
+{
+	janitor_lock(LW_EXCLUSIVE);
+	janitor_my_database()->unsettled = unsettled;
 	janitor_unlock();
 }
 

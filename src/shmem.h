@@ -172,6 +172,7 @@ typedef struct JanitorNews
 								 * DT_NOEND: no entry was touched */
 	bool		everything;		/* definitions changed */
 	bool		leave;			/* the database is wanted free of us */
+	bool		unsettled;		/* janitor_set_unsettled(true) */
 } JanitorNews;
 extern void janitor_scheduler_news(JanitorNews *news);
 
@@ -189,6 +190,12 @@ extern bool janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
  */
 extern TimestampTz janitor_reconciled_at(void);
 extern void janitor_set_reconciled(TimestampTz at);
+
+/*
+ * A scheduler that ends has runs in hand that say `running` and that nobody
+ * carries; a later one has seen to them.
+ */
+extern void janitor_set_unsettled(bool unsettled);
 
 /* When this shared memory was set up: at the start, or after a crash. */
 extern TimestampTz janitor_started_at(void);

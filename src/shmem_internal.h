@@ -43,6 +43,8 @@ typedef struct JanitorDatabase
 	bool		everything;		/* definitions changed since the last news */
 	bool		reconciled;		/* once since the server started */
 	TimestampTz reconciled_at;	/* last time */
+	bool		unsettled;		/* its scheduler ended with runs in hand that
+								 * nobody carries */
 	TimestampTz daily_round;	/* when the history of all jobs was pruned */
 	bool		disabled;		/* its scheduler left for being switched off */
 	TimestampTz disabled_since;

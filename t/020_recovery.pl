@@ -153,6 +153,58 @@ subtest 'a row that somebody holds across a crash is closed once it is free' => 
 	run_job($node, 'once');		# three crashes in a row would pause it
 };
 
+# What a scheduler has in hand and cannot write is not lost with it.
+subtest 'a scheduler that ends while a run cannot be closed' => sub {
+	my ($id, $pid) = start_stuck($node, 'once');
+	$node->safe_psql('postgres', "BEGIN; SELECT FROM job_execution WHERE id = $id FOR UPDATE;
+		PREPARE TRANSACTION 'holds'");
+	crash($node, $pid);
+	goes_on($node, 'with a row that cannot be closed');
+	my $scheduler = process($node, 'scheduler');
+	value($node, "SELECT pg_terminate_backend($scheduler)");
+	wait_new_process($node, 'scheduler', $scheduler);
+	goes_on($node, 'with another scheduler');
+	is(execution($node, $id)->{status}, 'running', 'it says running while it is held');
+	value($node, "ROLLBACK PREPARED 'holds'");
+	eventually_is($node, "SELECT status FROM job_execution WHERE id = $id",
+		'interrupted', 'then it is closed');
+	ledger_is_true($node);
+	run_job($node, 'once');		# three crashes in a row would pause it
+};
+
+# The worker is stopped, so that a claimed run is taken back from it; its row is
+# held, so that it cannot be put back into the queue.
+subtest 'a scheduler that ends while a claim cannot be undone' => sub {
+	run_job($node, 'once');
+	my @workers = split /\n/, value($node, q{SELECT pid FROM pg_stat_activity
+		WHERE backend_type = 'pg_janitor worker'});
+	value($node, q{SELECT job_disable('tick')});
+	kill 'STOP', @workers;
+	my $holder = $node->background_psql('postgres');
+	$holder->query_safe(q{BEGIN});
+	my $id = trigger($node, 'once');
+	$holder->query_safe(qq{DO \$\$ BEGIN
+		LOOP
+			PERFORM FROM job_execution WHERE id = $id FOR UPDATE;
+			EXIT WHEN FOUND;
+		END LOOP; END \$\$});
+	my $offset = log_size($node);
+	eventually($node, "SELECT NOT EXISTS (SELECT FROM job_running() WHERE execution_id = $id)",
+		'the claim is taken back');
+	my $scheduler = process($node, 'scheduler');
+	value($node, "SELECT pg_terminate_backend($scheduler)");
+	wait_new_process($node, 'scheduler', $scheduler);
+	is(execution($node, $id)->{status}, 'running', 'it says running while it is held');
+	$holder->query_safe('ROLLBACK');
+	$holder->quit;
+	kill 'CONT', @workers;
+	my $row = outcome($node, $id);
+	is("$row->{status} $row->{attempt}", 'succeeded 1', 'then it runs, free of charge');
+	value($node, q{SELECT job_enable('tick')});
+	goes_on($node, 'afterwards');
+	ledger_is_true($node);
+};
+
 subtest 'an orderly shutdown costs no attempt' => sub {
 	set_setting($node, 'pg_janitor.shutdown_grace', '0');
 	my ($id) = start_stuck($node, 'once');
