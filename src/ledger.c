@@ -188,6 +188,13 @@ janitor_key_int8(ScanKey key, AttrNumber column, int64 value)
 				Int64GetDatum(value));
 }
 
+void
+janitor_key_int4(ScanKey key, AttrNumber column, int value)
+{
+	ScanKeyInit(key, column, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(value));
+}
+
 /* The first row with the keys as the snapshot sees it: a copy, or NULL. */
 static HeapTuple
 find_as_of(JanitorTable *table, Oid index, Snapshot snapshot,

@@ -42,6 +42,8 @@ typedef enum JanitorRelation
 	JANITOR_EXECUTION_PKEY,
 	JANITOR_EXECUTION_JOB,		/* (job_name, id) */
 	JANITOR_EXECUTION_SEQUENCE,
+	JANITOR_COUNTER,
+	JANITOR_COUNTER_PKEY,		/* (job_name, writer) */
 	JANITOR_CHANGE,
 	JANITOR_CHANGE_SEQUENCE,
 	JANITOR_RULE,
@@ -174,6 +176,23 @@ enum
 	Anum_execution_conflicts,
 	Anum_execution_key,
 	Natts_execution = Anum_execution_key
+};
+
+enum
+{
+	Anum_counter_job_name = 1,
+	Anum_counter_writer,
+	Anum_counter_succeeded,
+	Anum_counter_failed,
+	Anum_counter_timed_out,
+	Anum_counter_cancelled,
+	Anum_counter_interrupted,
+	Anum_counter_skipped,
+	Anum_counter_retries,
+	Anum_counter_records_processed,
+	Anum_counter_failed_records,
+	Anum_counter_run_usecs,
+	Natts_counter = Anum_counter_run_usecs
 };
 
 enum
@@ -645,6 +664,23 @@ extern void janitor_execution_scan(const char *job_name,
 extern void janitor_execution_scan_running(void (*each) (JanitorExecution *execution, void *arg),
 										   void *arg);
 extern void janitor_execution_delete(JanitorExecution *execution);
+
+/* --- job_counter --- */
+
+/* One row of job_execution that has got its end, or skips added to one. */
+typedef struct JanitorEnded
+{
+	JanitorStatus status;
+	int64		count;			/* occurrences, if skipped; else 1 */
+	bool		is_retry;
+	int64		records;		/* 0: none, or not countable */
+	int64		failed_records;
+	int64		run_usecs;
+} JanitorEnded;
+
+/* Counts it, in the caller's transaction; waits for nobody. */
+extern void janitor_counter_add(const char *job_name,
+								const JanitorEnded *ended);
 
 /* --- job_rule, as raw rows; rule.c knows what they mean --- */
 

@@ -51,6 +51,8 @@ static const struct
 	[JANITOR_EXECUTION_PKEY] = {"job_execution_pkey", 0},
 	[JANITOR_EXECUTION_JOB] = {"job_execution_job_name_id_idx", 0},
 	[JANITOR_EXECUTION_SEQUENCE] = {"job_execution_id_seq", 0},
+	[JANITOR_COUNTER] = {"job_counter", Natts_counter},
+	[JANITOR_COUNTER_PKEY] = {"job_counter_pkey", 0},
 	[JANITOR_CHANGE] = {"job_change", Natts_change},
 	[JANITOR_CHANGE_SEQUENCE] = {"job_change_id_seq", 0},
 	[JANITOR_RULE] = {"job_rule", Natts_rule},

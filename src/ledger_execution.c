@@ -170,6 +170,27 @@ set_outcome(JanitorRow *row, const JanitorOutcome *outcome)
 		janitor_row_set(row, Anum_execution_pid, Int32GetDatum(outcome->pid));
 }
 
+/* Counts a row that has just got its end. */
+static void
+count_end(const JanitorRow *row)
+{
+	char	   *job_name = janitor_row_text(row, Anum_execution_job_name);
+	JanitorEnded ended = {.count = 1};
+
+	ended.status = row_status(row);
+	ended.is_retry = !row->nulls[Anum_execution_retry_of - 1];
+	ended.records =
+		janitor_row_int8(row, Anum_execution_records_processed, 0);
+	ended.failed_records =
+		janitor_row_int8(row, Anum_execution_failed_records, 0);
+	if (!row->nulls[Anum_execution_started_at - 1])
+		ended.run_usecs =
+			Max(janitor_row_time(row, Anum_execution_completed_at) -
+				janitor_row_time(row, Anum_execution_started_at), 0);
+	janitor_counter_add(job_name, &ended);
+	pfree(job_name);
+}
+
 /* ------------------------------------------------------------------------
  * The life of a run
  * ------------------------------------------------------------------------
@@ -233,6 +254,7 @@ janitor_execution_never_ran(JanitorEntry *entry,
 	row_from_entry(entry, run_as, &row);
 	set_outcome(&row, outcome);
 	insert_execution(&row);
+	count_end(&row);
 }
 
 /* The newest version of the row with this id: a copy, or NULL. */
@@ -298,6 +320,7 @@ janitor_execution_finish(int64 id, const JanitorOutcome *outcome)
 	{
 		set_outcome(&row, outcome);
 		(void) janitor_row_update(&table, tuple, &row);
+		count_end(&row);
 	}
 	janitor_table_close(&table);
 	return tuple != NULL;
@@ -426,12 +449,14 @@ janitor_execution_skip(const char *job_name, TimestampTz scheduled_for,
 {
 	JanitorTable table = janitor_table_open(JANITOR_EXECUTION,
 											RowExclusiveLock);
+	JanitorEnded ended = {.status = JANITOR_SKIPPED,.count = count};
 	JanitorRow	row;
 	HeapTuple	tuple = newest_skip(&table, job_name, detail, &row);
 
 	if (tuple == NULL ||
 		!add_to_skip(&table, tuple, &row, scheduled_for, count))
 		insert_skip(&table, job_name, scheduled_for, detail, count, run_as);
+	janitor_counter_add(job_name, &ended);
 	janitor_table_close(&table);
 }
 

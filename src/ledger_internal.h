@@ -61,6 +61,7 @@ extern int64 janitor_next_id(JanitorRelation sequence);
 extern void janitor_key_text(ScanKey key, AttrNumber column,
 							 const char *value);
 extern void janitor_key_int8(ScanKey key, AttrNumber column, int64 value);
+extern void janitor_key_int4(ScanKey key, AttrNumber column, int value);
 extern HeapTuple janitor_row_find(JanitorTable *table, JanitorRelation index,
 								  int nkeys, const ScanKeyData *keys);
 extern bool janitor_table_scan(JanitorTable *table, JanitorRelation index,

@@ -141,7 +141,7 @@ typedef struct OpenRun
 {
 	int64		id;
 	bool		unbegun;
-}			OpenRun;
+} OpenRun;
 
 typedef struct OpenRuns
 {
@@ -203,7 +203,7 @@ describe_open(Closing *closing)
 }
 
 static void
-leave_open(const OpenRun * run, const JanitorError *error)
+leave_open(const OpenRun *run, const JanitorError *error)
 {
 	MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 	OpenRun    *copy = palloc(sizeof(OpenRun));
@@ -221,7 +221,7 @@ leave_open(const OpenRun * run, const JanitorError *error)
 static void
 close_unless_held(void *arg)
 {
-	const		OpenRun *run = arg;
+	const OpenRun *run = arg;
 	Closing		closing = {.execution_id = run->id};
 
 	janitor_begin();

@@ -85,6 +85,8 @@ subtest 'runs in progress stay' => sub {
 	eventually_is($node, q{SELECT count(*) < 700 FROM job_execution WHERE job_name = 'burst'}, 't',
 		'a job that runs often does not wait a day');
 	is(execution($node, $id)->{status}, 'running', 'the run in progress has its row');
+	is(value($node, q{SELECT succeeded FROM job_metrics WHERE job_name = 'burst'}), 1100,
+		'job_metrics counts also what is pruned');
 	release_lock($lock);
 	is(outcome($node, $id)->{status}, 'succeeded', 'and ends in it');
 };
@@ -115,6 +117,8 @@ subtest 'consecutive skips for one cause are one row' => sub {
 	is(value($node, q{SELECT string_agg(detail, ', ' ORDER BY id) FROM job_execution
 		WHERE job_name = 'skips' AND status = 'skipped'}),
 		'the job was still running, the job was paused', 'one row a cause');
+	is(value($node, q{SELECT m.skipped = sum(e.skipped) FROM job_metrics m JOIN job_execution e USING (job_name)
+		WHERE job_name = 'skips' GROUP BY m.skipped}), 't', 'job_metrics counts each');
 	value($node, q{SELECT job_disable('skips')});
 	release_lock($lock);
 	ledger_is_true($node);

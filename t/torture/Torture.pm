@@ -475,7 +475,8 @@ my @tampering = (
 	[ '9 who is recorded', 'somebody recorded and not erased', "UPDATE torture.people_1 SET erased_by = NULL WHERE id = (SELECT min(id) FROM torture.people_1 WHERE erased_by IS NOT NULL)" ],
 	[ '9 who is recorded', 'somebody erased and not recorded', "UPDATE job_execution SET records_processed = records_processed - 1 WHERE id = (SELECT max(id) FROM job_execution WHERE job_name = 'erase_2' AND records_processed > 0)" ],
 	[ '9 nobody is erased by halves', 'half an erasure', "INSERT INTO torture.things_2 SELECT min(id) FROM torture.people_2 WHERE erased_by IS NOT NULL" ],
-	[ '9 who failed', 'a failure of somebody who can be erased', "UPDATE torture.people_1 SET stays = false WHERE id = (SELECT min(item_key::bigint) FROM job_item_failure WHERE job_name = 'erase_1')" ]);
+	[ '9 who failed', 'a failure of somebody who can be erased', "UPDATE torture.people_1 SET stays = false WHERE id = (SELECT min(item_key::bigint) FROM job_item_failure WHERE job_name = 'erase_1')" ],
+	[ '10 the counters', 'a run not counted', "UPDATE job_counter SET succeeded = succeeded - 1 WHERE ctid = (SELECT min(ctid) FROM job_counter)" ]);
 
 sub check_checker
 {

@@ -251,6 +251,21 @@ LANGUAGE sql STABLE AS $$
 	UNION ALL
 	SELECT '9 each items job had something to do', format('%s has erased nobody', name)
 	FROM torture.jobs j WHERE people IS NOT NULL AND NOT EXISTS (SELECT FROM torture.erasures p WHERE p.name = j.name AND erased_by IS NOT NULL)
+
+	-- 10: job_metrics
+	UNION ALL
+	SELECT '10 the counters say what the rows say', format('%s: %s in rows, %s counted', job_name, r.ended, m.counted)
+	FROM (SELECT d.name AS job_name,
+				 ARRAY[count(*) FILTER (WHERE status = 'succeeded'), count(*) FILTER (WHERE status = 'failed'),
+					   count(*) FILTER (WHERE status = 'timed_out'), count(*) FILTER (WHERE status = 'cancelled'),
+					   count(*) FILTER (WHERE status = 'interrupted'), coalesce(sum(e.skipped), 0),
+					   count(e.retry_of), coalesce(sum(e.records_processed), 0)]::bigint[] AS ended
+		  FROM job_definition d LEFT JOIN job_execution e ON e.job_name = d.name
+		  GROUP BY 1) r
+	JOIN (SELECT job_name, ARRAY[succeeded, failed, timed_out, cancelled, interrupted, skipped,
+								 retries, records_processed] AS counted
+		  FROM job_metrics) m USING (job_name)
+	WHERE r.ended <> m.counted
 $$;
 
 -- What was looked at, in one line.

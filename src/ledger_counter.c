@@ -1,0 +1,126 @@
+/*-------------------------------------------------------------------------
+ *
+ * ledger_counter.c
+ *	  job_counter: how often each job has ended how; for job_metrics.
+ *
+ * Whatever gives a row of job_execution its end counts it here in the same
+ * transaction, so that the counters say what the rows said, whatever becomes
+ * of the rows: pruning takes them, the counters stay.
+ *
+ * A row belongs to one process, by its place among all processes: nobody
+ * waits for the counters of another one, however long that one's transaction
+ * stays open.  (But for a prepared transaction, which leaves its process and
+ * its place to others.)  What is asked for is their sum.
+ *
+ * See ledger.c for how rows are found, locked and written.
+ *
+ * Copyright (c) 2026, pg_janitor contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "ledger_internal.h"
+
+#include "access/htup_details.h"
+#include "utils/builtins.h"
+
+static AttrNumber
+column_of(JanitorStatus status)
+{
+	switch (status)
+	{
+		case JANITOR_SUCCEEDED:
+			return Anum_counter_succeeded;
+		case JANITOR_FAILED:
+			return Anum_counter_failed;
+		case JANITOR_TIMED_OUT:
+			return Anum_counter_timed_out;
+		case JANITOR_CANCELLED:
+			return Anum_counter_cancelled;
+		case JANITOR_INTERRUPTED:
+			return Anum_counter_interrupted;
+		case JANITOR_SKIPPED:
+			return Anum_counter_skipped;
+		case JANITOR_RUNNING:
+			break;
+	}
+	elog(ERROR, "a run in progress is not counted");
+	return InvalidAttrNumber;
+}
+
+static void
+add(JanitorRow *row, AttrNumber column, int64 value)
+{
+	if (value != 0)
+		janitor_row_set(row, column,
+						Int64GetDatum(janitor_row_int8(row, column, 0) +
+									  value));
+}
+
+static void
+add_ended(JanitorRow *row, const JanitorEnded *ended)
+{
+	add(row, column_of(ended->status), ended->count);
+	add(row, Anum_counter_retries, ended->is_retry ? 1 : 0);
+	add(row, Anum_counter_records_processed, ended->records);
+	add(row, Anum_counter_failed_records, ended->failed_records);
+	add(row, Anum_counter_run_usecs, ended->run_usecs);
+}
+
+/* All 0. */
+static void
+new_row(JanitorRow *row, const char *job_name, int writer)
+{
+	janitor_row_clear(row);
+	janitor_row_set_text(row, Anum_counter_job_name, job_name);
+	janitor_row_set(row, Anum_counter_writer, Int32GetDatum(writer));
+	for (AttrNumber i = Anum_counter_succeeded; i <= Natts_counter; i++)
+		janitor_row_set(row, i, Int64GetDatum(0));
+}
+
+/*
+ * The newest version, free to be written; NULL: there is none.  Nobody else
+ * writes it, so it need not be locked, unless somebody has locked it by hand.
+ */
+static HeapTuple
+find_own(JanitorTable *table, const char *job_name, int writer)
+{
+	for (;;)
+	{
+		ScanKeyData keys[2];
+		HeapTuple	tuple;
+		HeapTuple	locked;
+
+		janitor_key_text(&keys[0], Anum_counter_job_name, job_name);
+		janitor_key_int4(&keys[1], Anum_counter_writer, writer);
+		tuple = janitor_row_find(table, JANITOR_COUNTER_PKEY, 2, keys);
+		if (tuple == NULL ||
+			(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) != 0)
+			return tuple;
+		if (janitor_row_lock(table, &tuple->t_self,
+							 HeapTupleHeaderGetRawXmin(tuple->t_data), 0,
+							 LockWaitBlock, &locked) == JANITOR_LOCKED)
+			return locked;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+void
+janitor_counter_add(const char *job_name, const JanitorEnded *ended)
+{
+	JanitorTable table = janitor_table_open(JANITOR_COUNTER,
+											RowExclusiveLock);
+	int			writer = janitor_my_proc_number();
+	HeapTuple	old = find_own(&table, job_name, writer);
+	JanitorRow	row;
+
+	if (old == NULL)
+		new_row(&row, job_name, writer);
+	else
+		janitor_row_load(&row, &table, old);
+	add_ended(&row, ended);
+	if (old == NULL)
+		(void) janitor_row_insert(&table, &row);
+	else
+		(void) janitor_row_update(&table, old, &row);
+	janitor_table_close(&table);
+}
