@@ -158,8 +158,24 @@ server_is_stopping(void)
 }
 
 /*
+ * Has this process waited for a lock since the last call?  That uses the latch
+ * as well, and arms this timeout.
+ */
+static bool
+has_waited_for_lock(void)
+{
+	static TimestampTz last = 0;
+	TimestampTz start = get_timeout_start_time(DEADLOCK_TIMEOUT);
+	bool		waited = start != last;
+
+	last = start;
+	return waited;
+}
+
+/*
  * The timer sets the latch at the microsecond; the latch's own timeout, in
- * whole milliseconds and rounded up, is there for long sleeps.
+ * whole milliseconds and rounded up, is there for long sleeps.  After a wait
+ * for a lock there may have been something to be woken for.
  */
 static void
 wait_for_latch(TimestampTz until)
@@ -170,6 +186,8 @@ wait_for_latch(TimestampTz until)
 
 	if (wait_event == 0)
 		wait_event = janitor_new_wait_event("JanitorSchedulerMain");
+	if (has_waited_for_lock())
+		until = now;
 	until = Min(until, now + LONGEST_SLEEP);
 	timeout = TimestampDifferenceMilliseconds(now, until);
 	if (until > now && until < now + EXACT_SLEEP)

@@ -205,6 +205,31 @@ subtest 'a scheduler that ends while a claim cannot be undone' => sub {
 	ledger_is_true($node);
 };
 
+# Pruning waits a second for a row that somebody holds; then the scheduler, which
+# has had nothing to do for as long, is about to leave.
+subtest 'what is told to a scheduler that is about to leave is not lost' => sub {
+	define_job($node, 'old', 'SELECT 1', "keep_history => '1 day'");
+	value($node, q{INSERT INTO job_execution (job_name, started_at, completed_at, success, status, reason, run_as)
+		SELECT 'old', t, t, true, 'succeeded', 'manual', 'postgres'
+		FROM generate_series(1, 40), LATERAL (SELECT clock_timestamp() - interval '30 days') x (t);
+		SELECT job_disable('tick')});
+	$node->safe_psql('postgres', q{BEGIN; SELECT FROM job_execution WHERE job_name = 'old' FOR UPDATE;
+		PREPARE TRANSACTION 'holds'});
+	conf_while_down($node, 'pg_janitor.worker_idle_timeout = 1');
+	my $offset = log_size($node);
+	$node->restart;
+	eventually($node, q{SELECT count(*) > 0 FROM pg_stat_activity
+		WHERE backend_type = 'pg_janitor scheduler' AND wait_event_type = 'Lock'}, 'it waits for the row');
+	my $id = trigger($node, 'probe');
+	is(outcome($node, $id)->{status}, 'succeeded', 'it stays for a run that was triggered meanwhile');
+	logs($node, qr/could not prune job_execution/, $offset, 'pruning gave up');
+	value($node, q{ROLLBACK PREPARED 'holds'});
+	set_setting($node, 'pg_janitor.worker_idle_timeout', '90');
+	value($node, q{SELECT job_unschedule('old'); SELECT job_enable('tick')});
+	goes_on($node, 'afterwards');
+	ledger_is_true($node);
+};
+
 subtest 'an orderly shutdown costs no attempt' => sub {
 	set_setting($node, 'pg_janitor.shutdown_grace', '0');
 	my ($id) = start_stuck($node, 'once');

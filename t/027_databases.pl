@@ -119,6 +119,13 @@ subtest 'a run in progress is a session like any other' => sub {
 		'the run goes on');
 	value($node, "SELECT job_cancel($id)", 'two');
 	is(outcome($node, $id, 'two')->{status}, 'cancelled', 'until it ends');
+	cmp_ok(quickest(5, sub {
+		my $before = value($node, 'SELECT clock_timestamp()');
+		like(sql_error($node, 'ALTER DATABASE two RENAME TO postgres'), qr/already exists/,
+			'a command that fails');
+		goes_on($node, 'afterwards', 'two');
+		return seconds_since($before);
+	}), '<', 5, 'keeps nobody out');
 	soon('after commands that were refused', 'two');
 	ledger_is_true($node, undef, 'two');
 };
