@@ -261,9 +261,9 @@ note_entry(JanitorEntry *entry, void *arg)
 		noted->priority = job ? job->priority : 0;
 		noted->run_at = entry->run_at;
 		noted->id = entry->id - 1;
-		noted->look_at = DT_NOBEGIN;
 		noted->owner = InvalidOid;
-		noted->problem_logged = noted->orphan = false;
+		noted->orphan_until = DT_NOBEGIN;
+		noted->problem_logged = false;
 	}
 	else if (entry->run_at < noted->run_at ||
 			 (entry->run_at == noted->run_at && entry->id <= noted->id))
@@ -271,6 +271,9 @@ note_entry(JanitorEntry *entry, void *arg)
 		noted->run_at = entry->run_at;
 		noted->id = entry->id - 1;
 	}
+
+	/* it may be there because somebody let go of what was in the way */
+	noted->look_at = DT_NOBEGIN;
 	frontier_run_at = entry->run_at;
 	frontier_id = entry->id;
 	intake->full = ++intake->read >= intake->limit;

@@ -34,7 +34,8 @@ typedef struct JanitorNotedJob
 	TimestampTz look_at;		/* not before; DT_NOEND: when told */
 	Oid			owner;			/* as last served; InvalidOid: not yet */
 	bool		problem_logged;
-	bool		orphan;			/* it has no definition any more */
+	TimestampTz orphan_until;	/* it has no definition, and that long to get
+								 * one; DT_NOBEGIN: it has */
 } JanitorNotedJob;
 
 /* A role as one look sees its workers. */

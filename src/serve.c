@@ -585,10 +585,11 @@ serve_orphans(JanitorService *service)
 {
 	JanitorNotedJob *noted = service->noted;
 
-	if (!noted->orphan)
+	if (noted->orphan_until == DT_NOBEGIN)
+		noted->orphan_until = service->round->now + ORPHAN_GRACE;
+	if (noted->orphan_until > service->round->now)
 	{
-		noted->orphan = true;
-		noted->look_at = service->round->now + ORPHAN_GRACE;
+		noted->look_at = noted->orphan_until;
 		return true;
 	}
 	service->limit = ORPHANS_AT_ONCE;
@@ -640,7 +641,7 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 	service.job = janitor_job_load(noted->name);
 	if (service.job == NULL)
 		return serve_orphans(&service);
-	noted->orphan = false;
+	noted->orphan_until = DT_NOBEGIN;
 	noted->priority = service.job->priority;
 	noted->look_at = DT_NOBEGIN;
 	janitor_gate_open(&service.gate, service.job, round->now);

@@ -70,6 +70,33 @@ subtest 'jobs that a restore loads are picked up' => sub {
 	ledger_is_true($primary);
 };
 
+subtest 'a queue that is loaded before its jobs waits for them' => sub {
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	effect_job($primary, $_) for ('early', 'never');
+	my $early = trigger($primary, 'early', "run_at => clock_timestamp() + interval '1 hour'");
+	my $never = trigger($primary, 'never', "run_at => clock_timestamp() + interval '1 hour'");
+	value($primary, "COPY (SELECT id, execution_id, job_name, clock_timestamp(), scheduled_for, reason, attempt, conflicts,
+			retry_of, parent_id, args, key, triggered_by, detail FROM job_queue WHERE job_name IN ('early', 'never')) TO '$dir/queue';
+		COPY (SELECT * FROM job_definition WHERE name = 'early') TO '$dir/definition';
+		SELECT job_unschedule('early'), job_unschedule('never');
+		DELETE FROM job_execution WHERE job_name IN ('early', 'never');
+		COPY job_queue FROM '$dir/queue'");
+	run_job($primary, 'probe');
+
+	# definitions have changed, so everything is looked at anew
+	define_job($primary, 'another', 'SELECT 1');
+	run_job($primary, 'another');
+	value($primary, "COPY job_definition FROM '$dir/definition'");
+	is(outcome($primary, $early)->{status}, 'succeeded', 'and runs when they have come');
+	is(queue($primary, 'never', 'execution_id'), $never, 'the other waits');
+	value($primary, q{SELECT job_disable('tick')});
+	set_clock($primary, q{clock_timestamp() + interval '65 seconds'});
+	is(outcome($primary, $never)->{status}, 'cancelled', 'for a minute');
+	set_setting($primary, 'pg_janitor.debug_clock_offset', 0);
+	value($primary, q{SELECT job_unschedule('another'), job_unschedule('early'), job_enable('tick')});
+	goes_on($primary, 'afterwards');
+};
+
 # --- a standby ---
 
 $primary->backup('backup');

@@ -97,6 +97,36 @@ subtest 'a session that ends with its transaction open' => sub {
 	ledger_is_true($node);
 };
 
+# The rows were passed over while they were held, and are looked at again each
+# second; but whoever lets them go says so, whichever way his transaction ends.
+subtest 'a transaction that ends is told at once' => sub {
+	my $session = $node->background_psql('postgres');
+	my %call = (COMMIT => q{SELECT job_trigger('probe', key => 'k')},
+		ROLLBACK => q{SELECT job_cancel('probe', 'k')});
+	for my $end (sort keys %call)
+	{
+		cmp_ok(quickest(0.3, sub {
+			my $longest = 0;
+			for (1 .. 6)
+			{
+				my $id = trigger($node, 'probe', "run_at => clock_timestamp() + interval '0.3 s', key => 'k'");
+				$session->query_safe('BEGIN');
+				$session->query_safe($call{$end});
+				eventually($node, "SELECT clock_timestamp() > run_at + interval '0.2 s' FROM job_queue
+					WHERE execution_id = $id", 'it is due');
+				my $at = $session->query_safe('SELECT clock_timestamp()');
+				$session->query_safe($end);
+				outcome($node, $id);
+				my $took = value($node, "SELECT extract(epoch FROM started_at - timestamptz '$at')
+					FROM job_execution WHERE id = $id");
+				$longest = $took if $took > $longest;
+			}
+			return $longest;
+		}), '<', 0.3, "$end: the run starts");
+	}
+	$session->quit;
+};
+
 subtest 'job_status and job_why show a job that is held by a transaction' => sub {
 	my $session = $node->background_psql('postgres');
 	$session->query_safe(q{BEGIN; SELECT FROM job_queue WHERE job_name = 'other' FOR UPDATE});
