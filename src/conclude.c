@@ -29,8 +29,9 @@
  *
  * The third crash in a row pauses the job.
  *
- * A run that was itself started by on_failure tells nobody of its failure:
- * two jobs that name each other would never end.
+ * A run that was itself started by on_failure tells nobody of its failure,
+ * and no further attempt of it does: two jobs that name each other would never
+ * end.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -230,17 +231,40 @@ failure_args(const JanitorExecution *execution, const JanitorOutcome *outcome)
 	return janitor_object_end(&object);
 }
 
+/* Its first attempt, or the run that this one tries again, was told. */
+static bool
+follows_failure(const JanitorExecution *execution)
+{
+	JanitorExecution parent;
+
+	if (execution->reason == JANITOR_REASON_FAILURE)
+		return true;
+	return execution->parent_id != 0 &&
+		janitor_execution_find(execution->parent_id, &parent) &&
+		parent.status != JANITOR_SUCCEEDED;
+}
+
+/* The job itself is never told, not even by the setting. */
+static const char *
+whom_to_tell(const JanitorJob *job)
+{
+	if (job->on_failure != NULL)
+		return job->on_failure;
+	return strcmp(janitor_on_failure, job->name) == 0 ? "" :
+		janitor_on_failure;
+}
+
 static void
 tell_of_failure(const JanitorExecution *execution, const JanitorJob *job,
 				const JanitorOutcome *outcome)
 {
+	const char *other = whom_to_tell(job);
 	JanitorEntry entry;
 
-	if (job->on_failure == NULL ||
-		execution->reason == JANITOR_REASON_FAILURE ||
-		!runs_by_itself(job->on_failure))
+	if (other[0] == '\0' || follows_failure(execution) ||
+		!runs_by_itself(other))
 		return;
-	enqueue(&entry, job->on_failure, JANITOR_REASON_FAILURE, execution->id);
+	enqueue(&entry, other, JANITOR_REASON_FAILURE, execution->id);
 	entry.args = failure_args(execution, outcome);
 	janitor_entry_insert(&entry);
 }

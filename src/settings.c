@@ -20,6 +20,7 @@ int			janitor_worker_idle_timeout = 90;
 int			janitor_shutdown_grace = 10;
 int			janitor_log_runs = JANITOR_LOG_FAILURES;
 bool		janitor_allow_superuser_jobs = true;
+char	   *janitor_on_failure = NULL;
 bool		janitor_store_error_detail = false;
 int			janitor_debug_clock_offset = 0;
 
@@ -51,6 +52,11 @@ define_switches(void)
 							 "Off: a text that shows no row values, made from the error code and the objects concerned.",
 							 &janitor_store_error_detail, false,
 							 PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_janitor.on_failure",
+							   "Name of the job that is triggered when a run fails whose job has no on_failure.",
+							   "In databases with a job of that name.",
+							   &janitor_on_failure, "",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("pg_janitor.log_runs",
 							 "Which ends of runs go to the server log.",
 							 "Every run is recorded in job_execution whatever this says.",

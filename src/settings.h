@@ -27,6 +27,7 @@ extern int	janitor_worker_idle_timeout;	/* seconds */
 extern int	janitor_shutdown_grace; /* seconds */
 extern int	janitor_log_runs;	/* JanitorLogRuns */
 extern bool janitor_allow_superuser_jobs;
+extern char *janitor_on_failure;	/* name of a job; "": none */
 extern bool janitor_store_error_detail;
 extern int	janitor_debug_clock_offset; /* seconds */
 

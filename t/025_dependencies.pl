@@ -131,15 +131,35 @@ subtest 'on_failure is told in the transaction that records the failure' => sub 
 
 subtest 'a run that was started by on_failure tells nobody' => sub {
 	define_job($node, 'tit', 'SELECT 1/0');
-	define_job($node, 'tat', 'SELECT 1/0', "on_failure => 'tit'");
+	define_job($node, 'tat', 'SELECT 1/0', "on_failure => 'tit', max_attempts => 2, retry_delay => '0'");
 	value($node, q{SELECT job_alter('tit', '{"on_failure": "tat"}')});
 	my $row = run_job($node, 'tit');
-	eventually($node, "SELECT status = 'failed' FROM job_execution WHERE parent_id = $row->{id}",
-		'tat is told, and fails');
+	eventually($node, "SELECT count(*) = 2 AND bool_and(status = 'failed') FROM job_execution WHERE parent_id = $row->{id}",
+		'tat is told, and fails twice');
 	run_job($node, 'probe');
-	is(history($node, 'tit') . ', ' . history($node, 'tat'), 'failed, failed', 'that is all');
+	is(history($node, 'tit') . ', ' . history($node, 'tat'), 'failed, failed failed', 'that is all');
 	is(value($node, q{SELECT count(*) FROM job_queue WHERE job_name IN ('tit', 'tat')}), 0,
 		'nothing waits');
+};
+
+subtest 'pg_janitor.on_failure is told for jobs that name nobody' => sub {
+	value($node, 'TRUNCATE told');
+	set_setting($node, 'pg_janitor.on_failure', 'pager');
+	define_job($node, 'quiet', 'SELECT 1/0');
+	define_job($node, 'other', 'SELECT 1');
+	define_job($node, 'named', 'SELECT 1/0', "on_failure => 'other'");
+	run_job($node, $_) for ('quiet', 'named');
+	eventually($node, q{SELECT count(*) = 1 FROM job_execution WHERE job_name = 'other'}, 'other has run');
+	define_job($node, 'pager', 'INSERT INTO told (args) VALUES (job_args()); SELECT 1/0');
+	run_job($node, 'pager');
+	run_job($node, 'probe');
+	is(value($node, q{SELECT string_agg(args->>'job_name', ' ') FROM told}), 'quiet',
+		'neither for one that names another, nor for itself');
+	set_setting($node, 'pg_janitor.on_failure', 'nobody');
+	is(run_job($node, 'quiet')->{status}, 'failed', 'a job that does not exist here is no obstacle');
+	set_setting($node, 'pg_janitor.on_failure', '');
+	run_job($node, 'quiet');
+	is(value($node, 'SELECT count(*) FROM told'), 1, 'switched off again');
 };
 
 subtest 'job_pause and job_resume of one job' => sub {
