@@ -365,7 +365,7 @@ ALTER TABLE job_mask_secret ENABLE ROW LEVEL SECURITY;
  * Nobody but the owner of the extension holds more than SELECT on the tables:
  * the right to change a row is the right to lock the table.
  */
-REVOKE ALL ON TABLE job_definition, job_queue, job_execution, job_change FROM PUBLIC;
+REVOKE ALL ON TABLE job_definition, job_queue, job_execution, job_counter, job_change FROM PUBLIC;
 REVOKE ALL ON TABLE job_rule, job_hold, job_cursor, job_item_failure FROM PUBLIC;
 REVOKE ALL ON TABLE job_lease, job_work, job_circuit, job_circuit_event, job_rate_limit, job_rate_hit FROM PUBLIC;
 REVOKE ALL ON TABLE job_mask_key, job_mask_secret FROM PUBLIC;
@@ -1080,8 +1080,12 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 		SELECT l.job_name, count(*), count(*), min(l.claimed_at)
 		FROM @extschema@.job_lease l
 		GROUP BY l.job_name
+	), scheduler AS (
+		-- its clock, which tests shift
+		SELECT clock_timestamp() + o.clock_offset AS clock, o.clock_offset
+		FROM (SELECT coalesce(current_setting('pg_janitor.debug_clock_offset', true)::interval, '0') AS clock_offset) o
 	), facts AS (
-		SELECT d.*, clock_timestamp() AS clock,
+		SELECT d.*, scheduler.clock, scheduler.clock_offset,
 			   next.run_at AS next_run,
 			   least(next.run_at, waiting.run_at) AS due,
 			   last.id AS last_id, last.status AS last_status,
@@ -1100,8 +1104,9 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 				   @extschema@.job_owner_problem(d.owner, d.owner_oid) END AS owner_problem,
 			   circuit.state AS circuit_state, circuit.probe_at,
 			   waiting.refused, waiting.admitted_at,
-			   coalesce(d.paused_until > clock_timestamp(), true) AND d.paused_by IS NOT NULL AS paused
+			   coalesce(d.paused_until > scheduler.clock, true) AND d.paused_by IS NOT NULL AS paused
 		FROM @extschema@.job_definition d
+		CROSS JOIN scheduler
 		LEFT JOIN @extschema@.job_queue next ON next.job_name = d.name AND next.key = '@schedule'
 		LEFT JOIN running ON running.job_name = d.name
 		LEFT JOIN LATERAL @extschema@.job_circuit_state(d.circuit, d.name) circuit ON d.circuit IS NOT NULL
@@ -1160,7 +1165,7 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 		FROM facts f
 	)
 	SELECT j.name AS job_name, j.kind, j.health,
-		   CASE j.health
+		   nullif(concat_ws('; ', CASE j.health
 			   WHEN 'held' THEN format('%s; correct the role, or SELECT job_alter(%L, ''{"owner": "..."}'');',
 									   j.owner_problem, j.name)
 			   WHEN 'paused' THEN format('by %s%s%s; SELECT job_resume(%L);', j.paused_by,
@@ -1182,7 +1187,8 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 										  j.consecutive_failures, ': ' || j.last_message, j.name)
 			   WHEN 'never_run' THEN format('SELECT job_trigger(%L); runs it now', j.name)
 			   WHEN 'ok' THEN CASE WHEN j.kind = 'items' THEN @extschema@.job_erasure_warning(j.name) END
-		   END AS health_detail,
+		   END, CASE WHEN j.clock_offset <> '0' THEN
+					format('pg_janitor.debug_clock_offset is %s', j.clock_offset) END), '') AS health_detail,
 		   j.schedule, j.time_zone, j.next_run, j.last_status, j.last_started,
 		   j.last_duration, j.last_rows, j.last_success, j.running, j.waiting,
 		   j.consecutive_failures, j.avg_duration, j.p95_duration, j.overdue,
@@ -1246,7 +1252,8 @@ COMMENT ON COLUMN job_progress.waits_for IS 'What it pauses for (rate, replica l
 COMMENT ON COLUMN job_progress.blocked_by IS 'Processes whose locks it waits for. NULL: none.';
 COMMENT ON COLUMN job_progress.helper IS 'Does the worker help with the run of another one?';
 
-CREATE VIEW job_metrics WITH (security_barrier) AS
+SET LOCAL search_path TO pg_catalog, pg_temp;
+CREATE VIEW @extschema@.job_metrics WITH (security_barrier) AS
 	SELECT d.name AS job_name, d.kind,
 		   coalesce(sum(c.succeeded), 0)::bigint AS succeeded,
 		   coalesce(sum(c.failed), 0)::bigint AS failed,
@@ -1258,11 +1265,12 @@ CREATE VIEW job_metrics WITH (security_barrier) AS
 		   coalesce(sum(c.records_processed), 0)::bigint AS records_processed,
 		   coalesce(sum(c.failed_records), 0)::bigint AS failed_records,
 		   coalesce(sum(c.run_usecs) / 1000000.0, 0)::double precision AS run_seconds
-	FROM job_definition d LEFT JOIN job_counter c ON c.job_name = d.name
+	FROM @extschema@.job_definition d LEFT JOIN @extschema@.job_counter c ON c.job_name = d.name
 	WHERE (pg_catalog.pg_has_role(d.owner_oid, 'MEMBER') AND
 		   pg_catalog.pg_get_userbyid(d.owner_oid) = d.owner)
 	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
 	GROUP BY d.name, d.kind;
+SET LOCAL search_path TO @extschema@, pg_temp;
 COMMENT ON VIEW job_metrics IS 'Counters that only grow, one row per job of the roles that the current user is a member of: what job_execution has ever said, pruned or not.';
 COMMENT ON COLUMN job_metrics.job_name IS 'Name of the job.';
 COMMENT ON COLUMN job_metrics.kind IS 'Kind of the job.';

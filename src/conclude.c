@@ -45,6 +45,7 @@
 
 #include "announce.h"
 #include "draft.h"
+#include "fault.h"
 #include "gate.h"
 #include "object.h"
 #include "settings.h"
@@ -195,16 +196,31 @@ queue_child(const char *job_name, void *arg)
 /* --- failures --- */
 
 static bool
+has_sqlstate(const JanitorExecution *execution, int sqlstate)
+{
+	return execution->sqlstate != NULL &&
+		strcmp(execution->sqlstate, unpack_sql_state(sqlstate)) == 0;
+}
+
+typedef struct Failures
+{
+	int64		before;			/* of older runs only */
+	int			count;
+} Failures;
+
+static bool
 count_failure(JanitorExecution *execution, void *arg)
 {
-	int		   *count = arg;
+	Failures   *failures = arg;
 
+	if (execution->id >= failures->before)
+		return true;
 	switch (execution->status)
 	{
 		case JANITOR_FAILED:
 		case JANITOR_TIMED_OUT:
 		case JANITOR_INTERRUPTED:
-			return ++(*count) < FAILURES_COUNTED;
+			return ++failures->count < FAILURES_COUNTED;
 		case JANITOR_SUCCEEDED:
 			return false;
 		default:
@@ -212,14 +228,51 @@ count_failure(JanitorExecution *execution, void *arg)
 	}
 }
 
+int
+janitor_failures_before(const char *job_name, int64 execution_id)
+{
+	Failures	failures = {execution_id, 0};
+
+	janitor_execution_scan(job_name, count_failure, &failures);
+	return failures.count;
+}
+
+static bool
+judge_newest(JanitorExecution *execution, void *arg)
+{
+	bool	   *failing = arg;
+
+	switch (execution->status)
+	{
+		case JANITOR_FAILED:
+		case JANITOR_TIMED_OUT:
+			*failing = true;
+			return false;
+		case JANITOR_INTERRUPTED:
+			*failing = !has_sqlstate(execution, ERRCODE_ADMIN_SHUTDOWN);
+			return !*failing;
+		case JANITOR_SUCCEEDED:
+			return false;
+		default:
+			return true;
+	}
+}
+
+bool
+janitor_job_is_failing(const char *job_name)
+{
+	bool		failing = false;
+
+	janitor_execution_scan(job_name, judge_newest, &failing);
+	return failing;
+}
+
 /* The arguments of the job that is told of a failure. */
 static Jsonb *
 failure_args(const JanitorExecution *execution, const JanitorOutcome *outcome)
 {
 	JanitorObject object;
-	int			failures = 0;
 
-	janitor_execution_scan(execution->job_name, count_failure, &failures);
 	janitor_object_begin(&object);
 	janitor_object_text(&object, "job_name", execution->job_name);
 	janitor_object_number(&object, "execution_id", execution->id);
@@ -227,7 +280,9 @@ failure_args(const JanitorExecution *execution, const JanitorOutcome *outcome)
 						janitor_status_name(outcome->status));
 	janitor_object_text(&object, "sqlstate", outcome->sqlstate ?
 						unpack_sql_state(outcome->sqlstate) : "");
-	janitor_object_number(&object, "consecutive_failures", failures);
+	janitor_object_number(&object, "consecutive_failures",
+						  janitor_failures_before(execution->job_name,
+												  PG_INT64_MAX));
 	return janitor_object_end(&object);
 }
 
@@ -337,6 +392,29 @@ feed_circuit(const JanitorExecution *execution, const JanitorJob *job,
 						 execution->id);
 }
 
+/* --- who else is told --- */
+
+/* Is this an end that somebody has to hear of? */
+static bool
+is_failure(JanitorStatus status, JanitorLoss loss)
+{
+	return status == JANITOR_FAILED || status == JANITOR_TIMED_OUT ||
+		(status == JANITOR_INTERRUPTED &&
+		 (loss == JANITOR_LOSS_CRASH || loss == JANITOR_LOSS_LEASE));
+}
+
+/* The scheduler is told of failures, and of successes after them. */
+static void
+tell_scheduler(const JanitorExecution *execution, JanitorStatus status,
+			   JanitorLoss loss)
+{
+	bool		failed = is_failure(status, loss);
+
+	if (failed || status == JANITOR_SUCCEEDED)
+		janitor_fault_at_end(janitor_job_hash(execution->job_name),
+							 execution->id, failed);
+}
+
 /* --- crashes --- */
 
 /* Crashes of one job, newest first. */
@@ -356,10 +434,7 @@ count_crash(JanitorExecution *execution, void *arg)
 	if (execution->status == JANITOR_SKIPPED)
 		return true;
 	if (execution->status != JANITOR_INTERRUPTED ||
-		execution->sqlstate == NULL ||
-		MAKE_SQLSTATE(execution->sqlstate[0], execution->sqlstate[1],
-					  execution->sqlstate[2], execution->sqlstate[3],
-					  execution->sqlstate[4]) != ERRCODE_CRASH_SHUTDOWN)
+		!has_sqlstate(execution, ERRCODE_CRASH_SHUTDOWN))
 		return false;
 	if (crashes->count == 0 || execution->completed_at < crashes->since)
 	{
@@ -434,6 +509,7 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 	if (job == NULL)
 		return true;
 	janitor_announce_run(job, execution->id, &counted);
+	tell_scheduler(execution, outcome->status, loss);
 
 	feed_circuit(execution, job, outcome);
 	switch (outcome->status)
@@ -455,7 +531,7 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 							execution->conflicts, 0);
 			else
 				retry_failure(execution, job, outcome);
-			if (loss == JANITOR_LOSS_CRASH || loss == JANITOR_LOSS_LEASE)
+			if (is_failure(outcome->status, loss))
 				tell_of_failure(execution, job, outcome);
 			if (loss == JANITOR_LOSS_CRASH)
 				pause_after_crashes(job);

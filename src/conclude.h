@@ -43,6 +43,15 @@ extern void janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
 /* Puts it back from `running`, if it says so: nobody has begun it. */
 extern void janitor_unclaim(int64 execution_id);
 
+/*
+ * How many runs of the job before that one have failed in a row; of the last
+ * 1000.
+ */
+extern int	janitor_failures_before(const char *job_name, int64 execution_id);
+
+/* Has the newest run of the job failed, other than for a shutdown? */
+extern bool janitor_job_is_failing(const char *job_name);
+
 /* The server log's line about it, as pg_janitor.log_runs asks. */
 extern void janitor_log_outcome(const JanitorExecution *execution,
 								const JanitorOutcome *outcome);

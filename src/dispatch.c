@@ -261,6 +261,7 @@ note_entry(JanitorEntry *entry, void *arg)
 		noted->priority = job ? job->priority : 0;
 		noted->run_at = entry->run_at;
 		noted->id = entry->id - 1;
+		noted->overdue_at = entry->run_at + JANITOR_OVERDUE_AFTER;
 		noted->owner = InvalidOid;
 		noted->orphan_until = DT_NOBEGIN;
 		noted->problem_logged = false;
@@ -389,6 +390,19 @@ serve_all(JanitorRound *round)
 		}
 		serve_noted(round, jobs[i]);
 	}
+}
+
+/* What waits longer than it should is told. */
+static void
+watch_all(JanitorRound *round)
+{
+	HASH_SEQ_STATUS status;
+	JanitorNotedJob *noted;
+
+	hash_seq_init(&status, noted_jobs);
+	while ((noted = hash_seq_search(&status)) != NULL)
+		janitor_watch_noted(round, noted);
+	janitor_watch_offers(round);
 }
 
 /* It was cancelled before anybody began it. */
@@ -538,12 +552,15 @@ janitor_dispatch(TimestampTz told, bool everything, JanitorLook *result)
 							  janitor_entry_earliest(frontier_run_at,
 													 frontier_id));
 		janitor_announce(round, everything);
+		watch_all(round);
+		janitor_alert(round);
 	}
 	else
 		result->gone = true;
 	janitor_wake_forget();
 	janitor_claims_forget();
 	janitor_commit(!must_flush(round));
+	janitor_alerts_sent();
 
 	hand_over(round);
 	janitor_heavy_recall(round->heavy_wanted);

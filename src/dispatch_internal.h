@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * dispatch_internal.h
- *	  What the parts of a look share; for dispatch.c, serve.c, offer.c and
- *	  recruit.c.
+ *	  What the parts of a look share; for dispatch.c, serve.c, offer.c,
+ *	  late.c, alert.c and recruit.c.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -23,6 +23,13 @@
 /* A row held by an open transaction is looked at again after this. */
 #define HELD_RETRY (1 * USECS_PER_SEC)
 
+/* Where and how often the scheduler notifies. */
+#define JANITOR_CHANNEL "pg_janitor"
+#define JANITOR_NOTIFY_INTERVAL (20 * INT64CONST(1000))
+
+/* What has been due for so long, and does not run, is overdue. */
+#define JANITOR_OVERDUE_AFTER (60 * USECS_PER_SEC)
+
 /* A job with due entries. */
 typedef struct JanitorNotedJob
 {
@@ -32,6 +39,7 @@ typedef struct JanitorNotedJob
 	TimestampTz run_at;			/* its due entries are after this position */
 	int64		id;
 	TimestampTz look_at;		/* not before; DT_NOEND: when told */
+	TimestampTz overdue_at;		/* see then whether it is; DT_NOEND: told */
 	Oid			owner;			/* as last served; InvalidOid: not yet */
 	bool		problem_logged;
 	TimestampTz orphan_until;	/* it has no definition, and that long to get
@@ -116,6 +124,27 @@ extern TimestampTz janitor_expire_leases(TimestampTz told, bool everything);
 
 /* After an error: nothing is known of leases. */
 extern void janitor_offer_reset(void);
+
+/* --- late.c --- */
+
+/* Tells if the job is overdue; sees to it that the next look is in time. */
+extern void janitor_watch_noted(JanitorRound *round, JanitorNotedJob *noted);
+
+/* Entries of an external job, of which this is the earliest, were offered. */
+extern void janitor_watch_offer(const JanitorNotedJob *noted,
+								TimestampTz run_at);
+extern void janitor_watch_offers(JanitorRound *round);
+
+/* --- alert.c --- */
+
+/* Tells of runs that failed and of jobs that recovered, at the commit... */
+extern void janitor_alert(JanitorRound *round);
+
+/* ... which has come. */
+extern void janitor_alerts_sent(void);
+
+/* At the commit: the job is overdue, since then. */
+extern void janitor_alert_overdue(const char *job_name, TimestampTz due);
 
 /* --- recruit.c --- */
 

@@ -224,6 +224,11 @@ janitor_launcher_main(Datum argument)
 	janitor_connect_launcher();
 	janitor_launcher_attach();
 	ereport(LOG, (errmsg("pg_janitor launcher started")));
+	if (janitor_debug_clock_offset != 0)
+		ereport(LOG,
+				(errmsg("pg_janitor decides what is due by a clock that is shifted by %d s",
+						janitor_debug_clock_offset),
+				 errhint("pg_janitor.debug_clock_offset is for tests.")));
 
 	context = AllocSetContextCreate(TopMemoryContext, "pg_janitor launcher",
 									ALLOCSET_DEFAULT_SIZES);

@@ -8,8 +8,8 @@
  * (lease.c); it decides when there is something to claim, and says so: one
  * NOTIFY in the transaction of a look, on the channel `pg_janitor`.  It names
  * no job, since anybody can listen.  A notification is a hint, sent at most
- * once in ANNOUNCE_INTERVAL; whoever finds nothing to claim waits for the next
- * one, and also asks when it starts to listen.
+ * once in JANITOR_NOTIFY_INTERVAL; whoever finds nothing to claim waits for
+ * the next one, and also asks when it starts to listen.
  *
  * Leases are rescued at their time.  The earliest one there may be is kept in
  * memory, so that what has been finished in the meantime is not read again;
@@ -33,11 +33,7 @@
 #include "session.h"
 #include "settings.h"
 
-#define CHANNEL "pg_janitor"
 #define PAYLOAD "{\"event\": \"claimable\"}"
-
-/* Notifications are no closer than this. */
-#define ANNOUNCE_INTERVAL (20 * INT64CONST(1000))
 
 /* Leases rescued in one look. */
 #define EXPIRED_AT_ONCE 500
@@ -60,24 +56,24 @@ janitor_offer_reset(void)
 /* --- what there is to claim --- */
 
 static bool
-is_claimable(JanitorEntry *entry, void *arg)
+take_claimable(JanitorEntry *entry, void *arg)
 {
-	bool	   *found = arg;
-
-	*found = entry->key == NULL ||
-		strcmp(entry->key, JANITOR_KEY_SCHEDULE) != 0;
-	return !*found;
+	if (entry->key != NULL && strcmp(entry->key, JANITOR_KEY_SCHEDULE) == 0)
+		return true;
+	*(TimestampTz *) arg = entry->run_at;
+	return false;
 }
 
-static bool
-has_claimable(const JanitorService *service)
+/* Since when has there been something?  DT_NOEND: there is nothing. */
+static TimestampTz
+claimable_since(const JanitorService *service)
 {
-	bool		found = false;
+	TimestampTz since = DT_NOEND;
 
 	janitor_entry_scan(service->noted->name, service->noted->run_at,
 					   service->noted->id, service->round->now,
-					   is_claimable, &found);
-	return found;
+					   take_claimable, &since);
+	return since;
 }
 
 /*
@@ -105,6 +101,7 @@ janitor_offer(JanitorService *service)
 	const JanitorJob *job = service->job;
 	JanitorRound *round = service->round;
 	TimestampTz occurrence;
+	TimestampTz since;
 	bool		waits;
 
 	noted->owner = InvalidOid;
@@ -114,7 +111,8 @@ janitor_offer(JanitorService *service)
 	occurrence = service->scheduled ? service->occurrence.run_at : DT_NOEND;
 	waits = service->scheduled && occurrence <= round->now;
 
-	if (has_claimable(service))
+	since = claimable_since(service);
+	if (since != DT_NOEND)
 	{
 		if (job->paused || service->gate.passage == JANITOR_NO_PASS)
 		{
@@ -127,6 +125,7 @@ janitor_offer(JanitorService *service)
 		}
 		if (!is_saturated(service))
 			unsent = true;
+		janitor_watch_offer(noted, since);
 	}
 	else if (noted->look_at != DT_NOBEGIN)
 		return true;			/* somebody holds the next occurrence */
@@ -156,13 +155,13 @@ janitor_announce(JanitorRound *round, bool everything)
 	round->result->look_at = Min(round->result->look_at, next);
 	if (!unsent)
 		return;
-	if (now < last_sent + ANNOUNCE_INTERVAL && now >= last_sent)
+	if (now < last_sent + JANITOR_NOTIFY_INTERVAL && now >= last_sent)
 	{
 		round->result->look_at = Min(round->result->look_at,
-									 round->now + ANNOUNCE_INTERVAL);
+									 round->now + JANITOR_NOTIFY_INTERVAL);
 		return;
 	}
-	Async_Notify(CHANNEL, PAYLOAD);
+	Async_Notify(JANITOR_CHANNEL, PAYLOAD);
 	last_sent = now;
 	unsent = false;
 }

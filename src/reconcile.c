@@ -28,6 +28,7 @@
 
 #include "conclude.h"
 #include "dispatch.h"
+#include "fault.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -319,7 +320,10 @@ queue_start(const JanitorJob *job, TimestampTz now)
 	janitor_entry_insert(&entry);
 }
 
-/* Jobs that need something; most do not, and are not kept in memory. */
+/*
+ * Jobs that need something; most do not, and are not kept in memory.  On the
+ * way those are noted that were failing before the start.
+ */
 typedef struct Needy
 {
 	MemoryContext scratch;
@@ -363,6 +367,8 @@ collect_needy(HeapTuple tuple, void *arg)
 	MemoryContext caller = MemoryContextSwitchTo(needy->scratch);
 	JanitorJob *job = janitor_job_from_tuple(tuple);
 
+	if (needy->at_start && janitor_job_is_failing(job->name))
+		janitor_set_failing(janitor_job_hash(job->name), true);
 	if (needs_something(job, needy))
 	{
 		MemoryContextSwitchTo(needy->keep);

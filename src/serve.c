@@ -112,6 +112,7 @@ claim(JanitorService *service, const JanitorEntry *entry)
 		round->heavy_room--;
 	service->staff->room--;
 	service->running++;
+	service->noted->overdue_at = round->now + JANITOR_OVERDUE_AFTER;
 	janitor_history_count(service->noted->name, 1);
 }
 

@@ -262,7 +262,7 @@ readmit(Oid oid)
 
 /* Takes the lock, writes, sets latches; nothing that can fail. */
 static void
-tell_all(void)
+tell_all(bool is_commit)
 {
 	JanitorDatabase *database;
 	JanitorProcess woken = {0, 0};
@@ -274,6 +274,8 @@ tell_all(void)
 	{
 		if (pending.loaded)
 			database->reconciled_at = 0;
+		if (is_commit)
+			janitor_faults_tell(database);
 		janitor_tell(database, pending.due, pending.everything);
 		woken = *janitor_who_serves(database);
 	}
@@ -308,7 +310,7 @@ tell_at_end(ResourceReleasePhase phase, bool is_commit, bool is_top_level,
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
 		!pending.touched || IsTransactionState())
 		return;
-	tell_all();
+	tell_all(is_commit);
 	janitor_wake_forget();
 }
 
@@ -386,6 +388,7 @@ janitor_wake_forget(void)
 	pending.touched = pending.everything = false;
 	pending.databases = pending.roles = pending.loaded = false;
 	pending.settings_of = pending.cleared = InvalidOid;
+	janitor_faults_forget();
 }
 
 void
@@ -563,6 +566,7 @@ forget_database(int place)
 {
 	int			last = place;
 
+	janitor_faults_drop(janitor_shared->databases[place].oid);
 	while (last + 1 < JANITOR_MAX_DATABASES &&
 		   OidIsValid(janitor_shared->databases[last + 1].oid))
 		last++;

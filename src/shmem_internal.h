@@ -2,7 +2,7 @@
  *
  * shmem_internal.h
  *	  Layout of the shared memory; for shmem.c, crew.c, slot.c, heavy.c,
- *	  helper.c, progress.c, tally.c, replicas.c and mark.c.
+ *	  helper.c, progress.c, tally.c, replicas.c, mark.c and fault.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -67,6 +67,7 @@ typedef struct JanitorDatabase
 	TimestampTz alarm;			/* its scheduler looks again no later; see
 								 * mark.c */
 	TimestampTz lease_until;	/* earliest lease it was not told of yet */
+	bool		faults_lost;	/* more runs failed than could be told */
 	JanitorProcess scheduler;
 } JanitorDatabase;
 
@@ -159,6 +160,24 @@ typedef struct JanitorLogNote
 
 #define JANITOR_LOG_NOTES 256
 
+/* A run that the scheduler is told of, and a job that is failing; fault.c. */
+#define JANITOR_FAULTS 256
+#define JANITOR_FAILING 1024
+
+typedef struct JanitorFault
+{
+	Oid			database;
+	uint64		job_hash;
+	int64		execution_id;
+	bool		failed;
+} JanitorFault;
+
+typedef struct JanitorFailing
+{
+	Oid			database;
+	uint64		job_hash;
+} JanitorFailing;
+
 /* A job that clients claim from; see mark.c. */
 #define JANITOR_MARKS 128
 
@@ -191,6 +210,10 @@ typedef struct JanitorShared
 	JanitorReplicas replicas;	/* the newest sample */
 	int			log_note_count;
 	JanitorLogNote log_notes[JANITOR_LOG_NOTES];	/* oldest first */
+	int			fault_count;
+	JanitorFault faults[JANITOR_FAULTS];	/* oldest first */
+	volatile int failing_count; /* read without the lock */
+	JanitorFailing failing[JANITOR_FAILING];	/* oldest first */
 	int			slot_count;		/* fixed at start */
 	int			ready_count;
 	JanitorReady ready[JANITOR_RING_SIZE];	/* oldest first */
@@ -300,6 +323,13 @@ extern void janitor_wake_process(const JanitorProcess *process);
 /* Notes what its scheduler has to look at; does not wake it. */
 extern void janitor_tell(JanitorDatabase *database, TimestampTz due,
 						 bool everything);
+
+/* --- fault.c --- */
+
+/* What this process's transaction has to tell: its commit; its abort. */
+extern void janitor_faults_tell(JanitorDatabase *database);
+extern void janitor_faults_forget(void);
+extern void janitor_faults_drop(Oid database);
 
 /* An entry due then can be claimed (again). */
 extern void janitor_marks_told(Oid database, TimestampTz run_at);
