@@ -9,9 +9,10 @@
  * JANITOR_NOTIFY_INTERVAL.  Workers and other backends say which runs to look
  * at (fault.c); what became of them is read here, from the tables.
  *
- * Notifications name jobs and say what happened to them, never why: no message
- * of an error, no row of anybody's.  They are hints, as all notifications are:
- * who does not listen, or was not there before a crash, looks at job_status.
+ * Every role can listen, so notifications name no job: the number of the run
+ * leads whoever may see it to its row in job_runs, and job_status has what is
+ * overdue.  They are hints, as all notifications are: who does not listen, or
+ * was not there before a crash, looks there as well.
  *
  * What is not sent yet is kept in static variables, and stays there until the
  * transaction that sends it has committed.
@@ -44,11 +45,10 @@ static bool sent = false;
 static TimestampTz last_sent = DT_NOBEGIN;
 
 static void
-begin(JanitorObject *event, const char *name, const char *job_name)
+begin(JanitorObject *event, const char *name)
 {
 	janitor_object_begin(event);
 	janitor_object_text(event, "event", name);
-	janitor_object_text(event, "job", job_name);
 }
 
 static void
@@ -65,7 +65,7 @@ tell_failed(const JanitorExecution *execution)
 {
 	JanitorObject event;
 
-	begin(&event, "failed", execution->job_name);
+	begin(&event, "failed");
 	janitor_object_number(&event, "execution_id", execution->id);
 	janitor_object_text(&event, "status",
 						janitor_status_name(execution->status));
@@ -86,7 +86,7 @@ tell_recovered(const JanitorExecution *execution)
 
 	if (failures == 0)
 		return;					/* another run was faster */
-	begin(&event, "recovered", execution->job_name);
+	begin(&event, "recovered");
 	janitor_object_number(&event, "execution_id", execution->id);
 	janitor_object_number(&event, "consecutive_failures", failures);
 	notify(&event);
@@ -122,7 +122,7 @@ tell_of_more(void)
 {
 	JanitorObject event;
 
-	begin(&event, "failed", NULL);
+	begin(&event, "failed");
 	notify(&event);
 }
 
@@ -167,12 +167,12 @@ janitor_alerts_sent(void)
 	unsent_lost = sent = false;
 }
 
+/* The server sends it once, however many jobs call for it in one look. */
 void
-janitor_alert_overdue(const char *job_name, TimestampTz due)
+janitor_alert_overdue(void)
 {
 	JanitorObject event;
 
-	begin(&event, "overdue", job_name);
-	janitor_object_time(&event, "due", due);
+	begin(&event, "overdue");
 	notify(&event);
 }

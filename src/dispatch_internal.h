@@ -143,8 +143,8 @@ extern void janitor_alert(JanitorRound *round);
 /* ... which has come. */
 extern void janitor_alerts_sent(void);
 
-/* At the commit: the job is overdue, since then. */
-extern void janitor_alert_overdue(const char *job_name, TimestampTz due);
+/* At the commit: some job is overdue. */
+extern void janitor_alert_overdue(void);
 
 /* --- recruit.c --- */
 

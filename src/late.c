@@ -67,7 +67,7 @@ look_at_job(JanitorRound *round, const char *name, uint64 hash,
 		return DT_NOEND;
 	if (job->paused || count_running(job, hash) > 0)
 		return round->now + JANITOR_OVERDUE_AFTER;
-	janitor_alert_overdue(name, entry.run_at);
+	janitor_alert_overdue();
 	return DT_NOEND;
 }
 
