@@ -28,7 +28,11 @@ BEGIN
 	CREATE TABLE letter (message_id int REFERENCES message, "$1" text DEFAULT '$1''s "$1"');
 	CREATE TABLE invoice (id int GENERATED ALWAYS AS IDENTITY, account_id int, total numeric);
 	CREATE TABLE attic (id int, account_id int, total numeric, kept_at timestamptz DEFAULT now());
-	-- some cannot be erased: locked, or the new address is taken, or a letter is in the way
+	-- some cannot be erased: locked, or the new address is taken, or a letter is in the way,
+	-- or the commit fails
+	CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN RAISE 'late'; END $f$;
+	CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON account DEFERRABLE INITIALLY DEFERRED
+		FOR EACH ROW WHEN (NEW.id = 130) EXECUTE FUNCTION late();
 	INSERT INTO account SELECT n, 'name ' || n, 'a' || n, n % 47 = 0 FROM generate_series(1, 230) n;
 	INSERT INTO account VALUES (1000, 'taken', 'gone 3', false);
 	INSERT INTO request SELECT n, 1 FROM generate_series(1, 230) n;
@@ -96,6 +100,7 @@ SELECT * FROM look.different() WHERE rows > 0;
 
 -- it is a statement for many items: a statement trigger counts
 SET search_path = many, public;
+DROP TRIGGER late ON account;
 UPDATE account SET locked = false, erased_at = NULL;
 DELETE FROM account WHERE id = 1000;
 DELETE FROM letter;
