@@ -21,10 +21,6 @@
  * the only place where a role without any right on pg_janitor needs it, and
  * elsewhere by roles that may make keys; superusers may forget it.
  *
- * The server's HMAC context is made once per process.  With OpenSSL it is
- * remembered by a resource owner, and would be gone with the transaction:
- * it gets a resource owner of its own, which lives as long as the process.
- *
  * On ERROR nothing is left to do: a key whose row could not be read has no
  * secret, and locks belong to the transaction.
  *
@@ -35,15 +31,12 @@
 #include "mask_key.h"
 
 #include "catalog/namespace.h"
-#include "common/hmac.h"
-#include "common/sha2.h"
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/syscache.h"
 
 #include "ledger.h"
@@ -54,18 +47,18 @@
 PG_FUNCTION_INFO_V1(job_mask_create_key);
 PG_FUNCTION_INFO_V1(job_mask_forget_key);
 
+/* Keys that belong to all: of masks, unless told otherwise; of receipts. */
 #define DEFAULT_KEY "default"
-#define MAX_NAME_LENGTH 128
+#define RECEIPTS_KEY "receipts"
 
-StaticAssertDecl(JANITOR_DIGEST_LENGTH == PG_SHA256_DIGEST_LENGTH,
-				 "digests are those of SHA-256");
+#define MAX_NAME_LENGTH 128
 
 struct JanitorMaskKey
 {
 	char	   *name;
 	size_t		name_length;
 	bool		valid;			/* the rest is filled in */
-	uint8		secret[JANITOR_MASK_SECRET_LENGTH];
+	uint8		secret[JANITOR_SECRET_LENGTH];
 	uint8		tag_key[JANITOR_SIPHASH_KEY_LENGTH];
 	char	   *owner;			/* NULL: everybody's */
 	Oid			owner_oid;
@@ -80,45 +73,17 @@ struct JanitorMaskKey
 static List *keys = NIL;		/* of JanitorMaskKey */
 static Oid	secrets_oid = InvalidOid;	/* job_mask_secret when last locked */
 static bool callback_registered = false;
-static pg_hmac_ctx *hmac = NULL;
 
 /* ------------------------------------------------------------------------
- * HMAC
+ * Digests
  * ------------------------------------------------------------------------
  */
-
-static void
-make_hmac(void)
-{
-	ResourceOwner caller = CurrentResourceOwner;
-
-	CurrentResourceOwner = ResourceOwnerCreate(NULL, "pg_janitor mask keys");
-	hmac = pg_hmac_create(PG_SHA256);
-	CurrentResourceOwner = caller;
-	if (hmac == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-}
-
-static void
-compute_hmac(const uint8 *secret, char purpose, const void *data,
-			 size_t length, uint8 *digest)
-{
-	if (hmac == NULL)
-		make_hmac();
-	if (pg_hmac_init(hmac, secret, JANITOR_MASK_SECRET_LENGTH) < 0 ||
-		pg_hmac_update(hmac, (const uint8 *) &purpose, 1) < 0 ||
-		pg_hmac_update(hmac, data, length) < 0 ||
-		pg_hmac_final(hmac, digest, JANITOR_DIGEST_LENGTH) < 0)
-		elog(ERROR, "could not compute HMAC: %s", pg_hmac_error(hmac));
-}
 
 void
 janitor_mask_digest(const JanitorMaskKey *key, char purpose,
 					const void *data, size_t length, uint8 *digest)
 {
-	compute_hmac(key->secret, purpose, data, length, digest);
+	janitor_keyed_digest(key->secret, purpose, data, length, digest);
 }
 
 void
@@ -277,7 +242,7 @@ load_key(JanitorMaskKey *key)
 	key->owner_oid = row.owner_oid;
 
 	memcpy(key->secret, row.secret, sizeof(key->secret));
-	compute_hmac(key->secret, 't', NULL, 0, digest);
+	janitor_keyed_digest(key->secret, 't', NULL, 0, digest);
 	memcpy(key->tag_key, digest, sizeof(key->tag_key));
 	key->valid = true;
 	explicit_bzero(&row, sizeof(row));
@@ -392,7 +357,7 @@ new_owner(const char *name)
 static void
 create_key(const char *name, Oid owner)
 {
-	uint8		secret[JANITOR_MASK_SECRET_LENGTH];
+	uint8		secret[JANITOR_SECRET_LENGTH];
 
 	if (!pg_strong_random(secret, sizeof(secret)))
 		ereport(ERROR,
@@ -444,7 +409,7 @@ job_mask_create_key(PG_FUNCTION_ARGS)
 	check_name(name);
 
 	/* everybody's, hence not anybody's to make */
-	if (strcmp(name, DEFAULT_KEY) == 0)
+	if (strcmp(name, DEFAULT_KEY) == 0 || strcmp(name, RECEIPTS_KEY) == 0)
 	{
 		check_right(name, NULL, InvalidOid, superuser());
 		owner = InvalidOid;

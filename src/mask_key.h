@@ -12,9 +12,9 @@
 
 #include "compat.h"
 
-typedef struct JanitorMaskKey JanitorMaskKey;
+#include "digest.h"
 
-#define JANITOR_DIGEST_LENGTH 32
+typedef struct JanitorMaskKey JanitorMaskKey;
 
 /*
  * The key of this name, which the current user may use; error if it is not
