@@ -19,17 +19,17 @@ SELECT p.oid::regprocedure
 FROM member m JOIN pg_proc p ON p.oid = m.objid AND m.classid = 'pg_proc'::regclass
 WHERE obj_description(p.oid, 'pg_proc') IS NULL;
 
--- columns without a comment; three views have the columns of their tables
+-- columns without a comment; four views have the columns of their tables
 SELECT a.attrelid::regclass, a.attname
 FROM member m JOIN pg_attribute a ON a.attrelid = m.objid AND m.classid = 'pg_class'::regclass
 JOIN pg_class c ON c.oid = a.attrelid
 WHERE c.relkind IN ('r', 'v') AND a.attnum > 0 AND NOT a.attisdropped
-  AND c.relname NOT IN ('job_runs', 'job_waiting', 'job_failed_items')
+  AND c.relname NOT IN ('job_runs', 'job_waiting', 'job_failed_items', 'job_receipts')
   AND col_description(a.attrelid, a.attnum) IS NULL
 ORDER BY 1, 2;
 
 SELECT v.view, v.columns = t.columns AS same
-FROM (VALUES ('job_runs', 'job_execution'), ('job_waiting', 'job_queue'), ('job_failed_items', 'job_item_failure')) n (v, t),
+FROM (VALUES ('job_runs', 'job_execution'), ('job_waiting', 'job_queue'), ('job_failed_items', 'job_item_failure'), ('job_receipts', 'job_receipt')) n (v, t),
 LATERAL (SELECT n.v AS view, array_agg(attname ORDER BY attnum) AS columns
 		 FROM pg_attribute WHERE attrelid = n.v::regclass AND attnum > 0) v,
 LATERAL (SELECT array_agg(attname ORDER BY attnum) AS columns

@@ -66,11 +66,15 @@ CALL job_run('many');
 CALL job_run('each');
 CREATE SCHEMA look;
 CREATE VIEW look.outcomes AS
-	SELECT job_name, status, records_processed AS done, failed_records AS failed, error_message, sqlstate, detail, result
+	SELECT job_name, status, records_processed AS done, failed_records AS failed, error_message, sqlstate, detail, result - 'receipts_head' AS result
 	FROM job_runs ORDER BY id;
 SELECT status, done, failed, error_message, sqlstate, detail, result FROM look.outcomes WHERE job_name = 'many';
 SELECT count(DISTINCT to_jsonb(o) - 'job_name') AS outcomes FROM look.outcomes o;
 SELECT item_key, sqlstate, error_message FROM job_failed_items WHERE job_name = 'many' ORDER BY item_key::int;
+
+SELECT bool_and(many = each) AS same_receipts FROM (
+	SELECT count(*) FILTER (WHERE job_name = 'many') AS many, count(*) FILTER (WHERE job_name = 'each') AS each
+	FROM job_receipts GROUP BY replace(rows::text, job_name || '.', '')) x;
 
 -- what is left of the tables is the same, and nothing of those that failed is changed
 CREATE FUNCTION look.different() RETURNS TABLE (relation text, rows bigint) LANGUAGE plpgsql AS $$

@@ -337,7 +337,8 @@ check_rules_again(const JanitorDraft *draft, const JanitorDraft *old,
 		janitor_rules_check(job);
 	if (job->kind == JANITOR_KIND_ITEMS &&
 		(circumstances ||
-		 janitor_draft_differs(draft, old, Anum_definition_items)))
+		 janitor_draft_differs(draft, old, Anum_definition_items) ||
+		 janitor_draft_differs(draft, old, Anum_definition_subjects)))
 		janitor_items_check(job);
 }
 

@@ -71,6 +71,9 @@ static const struct
 	{"job_drop_rule", DEFINE},
 	{"job_erasure_gaps", OBSERVE | OPERATE | DEFINE},
 	{"job_propose_erasure", DEFINE},
+	{"job_receipt_verify", OBSERVE | OPERATE | DEFINE},
+	{"job_receipt_find", OPERATE | DEFINE},
+	{"job_erasure_replay", OPERATE | DEFINE},
 	{"job_alter", DEFINE},
 	{"job_enable", DEFINE},
 	{"job_disable", DEFINE},
@@ -97,7 +100,7 @@ static const JanitorRelation tables[] = {
 	JANITOR_CHANGE,
 	JANITOR_RULE, JANITOR_HOLD, JANITOR_CURSOR, JANITOR_ITEM_FAILURE,
 	JANITOR_CIRCUIT, JANITOR_CIRCUIT_EVENT, JANITOR_RATE_LIMIT, JANITOR_WORK,
-	JANITOR_MASK_KEY
+	JANITOR_MASK_KEY, JANITOR_RECEIPT, JANITOR_REPLAY
 };
 
 static Capability

@@ -18,6 +18,7 @@
 
 #include "item.h"
 #include "object.h"
+#include "replay.h"
 #include "session.h"
 #include "settings.h"
 
@@ -52,6 +53,8 @@ static const AttrNumber items_arguments[] = {
 	Anum_definition_jitter,
 	Anum_definition_priority,
 	Anum_definition_channel,
+	Anum_definition_receipts,
+	Anum_definition_subjects,
 	Anum_definition_keep_history,
 	Anum_definition_keep_runs
 };
@@ -61,8 +64,11 @@ check_items(void *arg)
 {
 	const JanitorJob *job = arg;
 
-	janitor_items_query_check(janitor_items_query(job->items, job->name),
-							  job->name);
+	janitor_items_query_check(janitor_items_query(job->items, "items query",
+												  job->name),
+							  "items query", job->name);
+	if (job->subjects != NULL)
+		janitor_replay_check(job);
 }
 
 void

@@ -155,6 +155,23 @@ janitor_trigger(const char *job_name, Jsonb *args, TimestampTz run_at,
 	return trigger_with_key(job, key, args, run_at);
 }
 
+int64
+janitor_trigger_replay(const JanitorJob *job)
+{
+	JanitorEntry entry = {0};
+
+	janitor_trigger_lock(job->name, JANITOR_KEY_REPLAY);
+	if (janitor_entry_find_key(job->name, JANITOR_KEY_REPLAY, &entry))
+		return entry.execution_id;
+	fill_trigger(&entry, NULL, due_time(DT_NOBEGIN));
+	entry.reason = JANITOR_REASON_REPLAY;
+	entry.execution_id = janitor_next_execution_id();
+	entry.job_name = job->name;
+	entry.key = JANITOR_KEY_REPLAY;
+	janitor_entry_insert(&entry);
+	return entry.execution_id;
+}
+
 /*
  * job_trigger(job_name text, args jsonb, run_at timestamptz, key text)
  * returns bigint
@@ -187,6 +204,13 @@ check_can_retry(const JanitorExecution *execution)
 				 errdetail("Its status is \"%s\".",
 						   janitor_status_name(execution->status)),
 				 errhint("To run the job again, use job_trigger().")));
+	if (execution->reason == JANITOR_REASON_REPLAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("execution " INT64_FORMAT " of job \"%s\" was a replay",
+						execution->id, execution->job_name),
+				 errhint("SELECT * FROM job_erasure_replay(%s);",
+						 quote_literal_cstr(execution->job_name))));
 }
 
 /* job_retry(execution_id bigint) returns bigint */

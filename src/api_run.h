@@ -15,11 +15,19 @@
 #include "datatype/timestamp.h"
 #include "utils/jsonb.h"
 
+#include "definition.h"
+
 /*
  * Queues one run of a job that the current user may run, and returns its
  * execution id.  args and key may be NULL; DT_NOBEGIN: at once.
  */
 extern int64 janitor_trigger(const char *job_name, Jsonb *args,
 							 TimestampTz run_at, char *key);
+
+/*
+ * Queues one that erases again what a restore has brought back, unless one
+ * waits; returns the execution id of that.
+ */
+extern int64 janitor_trigger_replay(const JanitorJob *job);
 
 #endif							/* JANITOR_API_RUN_H */

@@ -104,7 +104,10 @@ queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 	JanitorEntry entry;
 	JanitorEntry waiting;
 
-	enqueue(&entry, execution->job_name, JANITOR_REASON_RETRY,
+	/* a replay goes on as what it is */
+	enqueue(&entry, execution->job_name,
+			execution->reason == JANITOR_REASON_REPLAY ?
+			JANITOR_REASON_REPLAY : JANITOR_REASON_RETRY,
 			execution->parent_id);
 	entry.run_at += delay;
 	entry.scheduled_for = execution->scheduled_for;
@@ -515,8 +518,9 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 	switch (outcome->status)
 	{
 		case JANITOR_SUCCEEDED:
-			janitor_definition_scan_children(job->name, queue_child,
-											 unconstify(JanitorExecution *, execution));
+			if (execution->reason != JANITOR_REASON_REPLAY)
+				janitor_definition_scan_children(job->name, queue_child,
+												 unconstify(JanitorExecution *, execution));
 			break;
 		case JANITOR_FAILED:
 		case JANITOR_TIMED_OUT:

@@ -12,6 +12,7 @@
 
 #include "compat.h"
 
+#include "access/attnum.h"
 #include "nodes/pg_list.h"
 
 #include "definition.h"
@@ -49,6 +50,9 @@ extern List *janitor_coverage_draft(Oid subject, const char *job_name);
  * names, or refers to.  InvalidOid: it cannot be told.
  */
 extern Oid	janitor_coverage_subject(const JanitorJob *job);
+
+/* The same, and the column there that has the key. */
+extern Oid	janitor_coverage_key_of(const JanitorJob *job, AttrNumber *attno);
 
 /*
  * Does the job erase its subjects?  That takes a rule that anonymizes, or one

@@ -163,9 +163,9 @@ find_column(const JanitorJob *job, const SelectStmt *select,
 
 /* --- foreign keys --- */
 
-/* The table that a column refers to by itself; InvalidOid: none. */
+/* The table and the column that a column refers to; InvalidOid: none. */
 static Oid
-referred_by(Oid relid, AttrNumber attno)
+referred_by(Oid relid, AttrNumber attno, AttrNumber *parent_attno)
 {
 	Relation	rel = table_open(ConstraintRelationId, AccessShareLock);
 	Oid			found = InvalidOid;
@@ -190,7 +190,10 @@ referred_by(Oid relid, AttrNumber attno)
 		DeconstructFkConstraintRow(tuple, &count, columns, parent_columns,
 								   NULL, NULL, NULL, NULL, NULL);
 		if (count == 1 && columns[0] == attno && form->confrelid != relid)
+		{
 			found = form->confrelid;
+			*parent_attno = parent_columns[0];
+		}
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -198,21 +201,28 @@ referred_by(Oid relid, AttrNumber attno)
 }
 
 Oid
-janitor_coverage_subject(const JanitorJob *job)
+janitor_coverage_key_of(const JanitorJob *job, AttrNumber *attno)
 {
 	SelectStmt *select = job->items ? parse_query(job->items) : NULL;
 	ColumnRef  *column = select ? first_column(select) : NULL;
-	AttrNumber	attno;
 	Oid			relid;
 	Oid			parent;
 
 	if (column == NULL)
 		return InvalidOid;
-	relid = find_column(job, select, column, &attno);
+	relid = find_column(job, select, column, attno);
 	if (!OidIsValid(relid))
 		return InvalidOid;
-	parent = referred_by(relid, attno);
+	parent = referred_by(relid, *attno, attno);
 	return OidIsValid(parent) ? parent : relid;
+}
+
+Oid
+janitor_coverage_subject(const JanitorJob *job)
+{
+	AttrNumber	attno;
+
+	return janitor_coverage_key_of(job, &attno);
 }
 
 char *

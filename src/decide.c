@@ -23,6 +23,9 @@
  *
  * startup of a disabled job: DROP.
  *
+ * A replay, which comes after a restore and before anything else, starts
+ * though its job is paused.
+ *
  * Occurrences; the first line that fits decides:
  *
  *		disabled								DROP
@@ -130,8 +133,10 @@ janitor_decide(const JanitorCase *it)
 		return decide_occurrence(it);
 	if (it->reason == JANITOR_REASON_STARTUP && !it->enabled)
 		return JANITOR_DROP;
-	return it->paused || it->circuit_open || is_saturated(it) ?
-		JANITOR_WAIT : JANITOR_START;
+	if (it->paused && it->reason != JANITOR_REASON_REPLAY)
+		return JANITOR_WAIT;
+	return it->circuit_open || is_saturated(it) ? JANITOR_WAIT :
+		JANITOR_START;
 }
 
 int64_t

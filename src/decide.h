@@ -23,7 +23,8 @@ typedef enum JanitorReason
 	JANITOR_REASON_RETRY,		/* another attempt of a failed run */
 	JANITOR_REASON_STARTUP,		/* run_on_start */
 	JANITOR_REASON_AFTER,		/* run_after: the parent succeeded */
-	JANITOR_REASON_FAILURE		/* on_failure: the parent failed */
+	JANITOR_REASON_FAILURE,		/* on_failure: the parent failed */
+	JANITOR_REASON_REPLAY		/* job_erasure_replay() */
 } JanitorReason;
 
 typedef enum JanitorCatchUp

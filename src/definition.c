@@ -128,6 +128,12 @@ load_policy(JanitorJob *job, Datum *values, bool *nulls)
 								nulls[Anum_definition_circuit - 1]);
 	job->channel = text_or_null(values[Anum_definition_channel - 1],
 								nulls[Anum_definition_channel - 1]);
+	job->receipts = nulls[Anum_definition_receipts - 1] ?
+		JANITOR_RECEIPTS_DEFAULT :
+		DatumGetBool(values[Anum_definition_receipts - 1]) ?
+		JANITOR_RECEIPTS_ON : JANITOR_RECEIPTS_OFF;
+	job->subjects = text_or_null(values[Anum_definition_subjects - 1],
+								 nulls[Anum_definition_subjects - 1]);
 	job->keep_history = usec_or_zero(values[Anum_definition_keep_history - 1],
 									 false);
 	job->keep_runs = DatumGetInt32(values[Anum_definition_keep_runs - 1]);

@@ -24,6 +24,14 @@ typedef struct JanitorCalendar
 	pg_tz	   *zone;
 } JanitorCalendar;
 
+/* Does an items job write receipts? */
+typedef enum JanitorReceipts
+{
+	JANITOR_RECEIPTS_DEFAULT,	/* if one of its rules erases */
+	JANITOR_RECEIPTS_OFF,
+	JANITOR_RECEIPTS_ON
+} JanitorReceipts;
+
 /*
  * One loaded job_definition row.  All pointers belong to the context that
  * was current when it was loaded.  Durations are microseconds.
@@ -60,6 +68,8 @@ typedef struct JanitorJob
 	int			priority;
 	char	   *circuit;		/* NULL: none; likewise channel */
 	char	   *channel;
+	JanitorReceipts receipts;
+	char	   *subjects;		/* NULL: not given */
 	int64		keep_history;
 	int			keep_runs;
 	bool		paused;

@@ -57,6 +57,7 @@ static const struct
 	{ERRCODE_NULL_VALUE_NOT_ALLOWED, "null value not allowed"},
 	{ERRCODE_DATA_EXCEPTION, "a value could not be used"},
 	{ERRCODE_CARDINALITY_VIOLATION, "more than one row"},
+	{ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION, "rows were put back, or changed by a trigger"},
 	{ERRCODE_RAISE_EXCEPTION, "raised by a function"},
 	{ERRCODE_NO_DATA_FOUND, "no row found by a function"},
 	{ERRCODE_TOO_MANY_ROWS, "more than one row found by a function"},

@@ -65,6 +65,8 @@ static const Option options[] = {
 	{Anum_definition_priority, "0"},
 	{Anum_definition_circuit, NULL},
 	{Anum_definition_channel, NULL},
+	{Anum_definition_receipts, NULL},
+	{Anum_definition_subjects, NULL},
 	{Anum_definition_keep_history, "90 days"},
 	{Anum_definition_keep_runs, "10000"}
 };

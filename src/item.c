@@ -48,6 +48,7 @@
 
 typedef struct ItemsSource
 {
+	const char *what;
 	const char *job_name;
 	const char *text;
 	ErrorContextCallback callback;
@@ -68,12 +69,14 @@ source_callback(void *arg)
 		internalerrposition(position);
 		internalerrquery(source->text);
 	}
-	errcontext("items query of job \"%s\"", source->job_name);
+	errcontext("%s of job \"%s\"", source->what, source->job_name);
 }
 
 static void
-push_source(ItemsSource *source, const char *job_name, const char *text)
+push_source(ItemsSource *source, const char *what, const char *job_name,
+			const char *text)
 {
+	source->what = what;
 	source->job_name = job_name;
 	source->text = text;
 	source->callback.callback = source_callback;
@@ -174,6 +177,22 @@ check_columns(const Query *query)
 						 errhint("Give one of them another name, with AS.")));
 		}
 	}
+}
+
+static List *
+column_names(const Query *query)
+{
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *column = lfirst_node(TargetEntry, cell);
+
+		if (!column->resjunk)
+			names = lappend(names, pstrdup(column->resname));
+	}
+	return names;
 }
 
 static TargetEntry *
@@ -412,6 +431,7 @@ take_apart(const char *text)
 		lock_tables(query, tables);
 	check_key_is_locked(query, key, tables);
 
+	result->columns = column_names(query);
 	result->key_name = pstrdup(key->resname);
 	result->key_type = exprType((Node *) key->expr);
 	result->key_is_plain = is_plain(result->key_type);
@@ -422,12 +442,12 @@ take_apart(const char *text)
 }
 
 JanitorItemsQuery *
-janitor_items_query(const char *text, const char *job_name)
+janitor_items_query(const char *text, const char *what, const char *job_name)
 {
 	ItemsSource source;
 	JanitorItemsQuery *result;
 
-	push_source(&source, job_name, text);
+	push_source(&source, what, job_name, text);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	result = take_apart(text);
 	PopActiveSnapshot();
@@ -456,13 +476,13 @@ check_right_to_lock(Oid relid)
 
 void
 janitor_items_query_check(const JanitorItemsQuery *query,
-						  const char *job_name)
+						  const char *what, const char *job_name)
 {
 	ItemsSource source;
 	List	   *queries;
 	ListCell   *cell;
 
-	push_source(&source, job_name, NULL);
+	push_source(&source, what, job_name, NULL);
 	foreach(cell, query->locked)
 		check_right_to_lock(lfirst_oid(cell));
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -477,8 +497,8 @@ janitor_items_query_check(const JanitorItemsQuery *query,
 
 /* --- keys as text --- */
 
-static char *
-shorten(const char *text)
+char *
+janitor_item_key_shorten(const char *text)
 {
 	char		digest[MD5_DIGEST_LENGTH * 2 + 1];
 	const char *error = NULL;
@@ -507,5 +527,5 @@ janitor_item_key_text(const JanitorItemsQuery *query, Datum key)
 	text = OidOutputFunctionCall(output, key);
 	if (!query->key_is_plain)
 		janitor_settings_restore(level);
-	return shorten(text);
+	return janitor_item_key_shorten(text);
 }

@@ -43,6 +43,7 @@ typedef struct JanitorItemsQuery
 	 */
 	char	   *places;
 
+	List	   *columns;		/* names, of char * */
 	char	   *key_name;
 	Oid			key_type;
 	bool		key_is_plain;	/* its text is the same in every session */
@@ -54,16 +55,19 @@ typedef struct JanitorItemsQuery
 
 /*
  * In the current context.  Errors name what is wrong with the query and how it
- * is mended.  For a definition it is also planned and the right to lock
- * checked; inside janitor_as_role() then.
+ * is mended, and what it is: "items query".  For a definition it is also planned
+ * and the right to lock checked; inside janitor_as_role() then.
  */
 extern JanitorItemsQuery *janitor_items_query(const char *text,
+											  const char *what,
 											  const char *job_name);
 extern void janitor_items_query_check(const JanitorItemsQuery *query,
+									  const char *what,
 									  const char *job_name);
 
 /* A key as text, at most JANITOR_KEY_BYTES long; long ones end in a hash. */
 #define JANITOR_KEY_BYTES 500
 extern char *janitor_item_key_text(const JanitorItemsQuery *query, Datum key);
+extern char *janitor_item_key_shorten(const char *text);
 
 #endif							/* JANITOR_ITEM_H */

@@ -143,6 +143,7 @@ finish(JanitorItemGroup *group)
 	cursor.handled += count_state(group, JANITOR_SUBJECT_DONE);
 	cursor.locked += count_state(group, JANITOR_SUBJECT_GONE);
 	janitor_cursor_update(&cursor);
+	janitor_items_receipts(group);
 	janitor_commit(items->job->channel == NULL);
 }
 
@@ -154,9 +155,13 @@ carry_out(void *arg)
 	group->end = NULL;
 	begin(group);
 	handle_subjects(group);
+	if (group->end == NULL)
+		janitor_items_verify(group);
 
 	/* what ends the run has been heard, and can wait for this */
 	HOLD_CANCEL_INTERRUPTS();
+	if (group->end != NULL)
+		janitor_items_verify(group);
 	finish(group);
 	RESUME_CANCEL_INTERRUPTS();
 }

@@ -20,7 +20,10 @@
 #include "discreet.h"
 #include "hold.h"
 #include "item.h"
+#include "object.h"
 #include "query.h"
+#include "replay.h"
+#include "rule.h"
 #include "run.h"
 
 /* A transaction handles so many; the server keeps 64 subtransactions at hand. */
@@ -36,9 +39,12 @@ typedef struct JanitorStep
 	int64		rows;			/* by this worker, for all items */
 
 	/* of a rule */
+	const JanitorRule *rule;	/* NULL: none; so what follows */
 	Oid			relid;
 	bool		deletes;
-	const char *predicate;		/* NULL: no rule */
+	const char *predicate;
+	const char *residue;		/* SQL: it has left something of the items
+								 * $1; NULL: it does not erase */
 } JanitorStep;
 
 /* Rows that a hold may be on, and how an item gets at them. */
@@ -79,6 +85,10 @@ typedef struct JanitorItems
 	int			chunk;			/* so many together, as things go */
 	List	   *steps;			/* of JanitorStep */
 	List	   *holds;			/* of JanitorItemHolds */
+	bool		receipts;		/* one is written for each item done */
+	JanitorQuery *residue;		/* a row: a rule that erases has left
+								 * something; NULL: there is no such rule */
+	JanitorReplaySet *replay;	/* NULL: this is none */
 	HTAB	   *known;			/* hashes of keys in job_item_failure */
 
 	TupleDesc	key_desc;
@@ -152,6 +162,21 @@ extern void janitor_items_add_steps(JanitorItems *items);
 /* Its statement, prepared. */
 extern JanitorQuery *janitor_step_query(JanitorItems *items,
 										JanitorStep *step);
+
+/* --- items_receipt.c --- */
+
+/* Are receipts to be written?  In a transaction, after the steps. */
+extern void janitor_items_receipts_begin(JanitorItems *items);
+
+/* An error if a rule has left something of what a group has done. */
+extern void janitor_items_verify(const JanitorItemGroup *group);
+
+/* Receipts for what a group has done, just before its commit. */
+extern void janitor_items_receipts(JanitorItemGroup *group);
+
+/* The head of the chain, for the result of the run; in a transaction. */
+extern void janitor_items_report_receipts(const JanitorItems *items,
+										  JanitorObject *result);
 
 /* --- items_list.c --- */
 

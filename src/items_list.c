@@ -120,7 +120,10 @@ add_key(TupleDesc desc, Datum *values, bool *nulls, void *arg)
 	MemoryContextReset(items->scratch);
 	if (nulls[0])
 		items->without_key++;
-	else
+	else if (items->replay == NULL ||
+			 janitor_replay_seeks(items->replay,
+								  janitor_item_key_text(items->query,
+														values[0])))
 	{
 		slice = place_key(items, values[0]);
 		tuplestore_putvalues(items->slices[slice].keys, items->key_desc,

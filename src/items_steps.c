@@ -76,9 +76,12 @@ add_rules(JanitorItems *items)
 		JanitorStep *step = add_step(items, rule->name,
 									 janitor_rule_item_statement(ready));
 
+		step->rule = rule;
 		step->relid = ready->relid;
 		step->many = prepare_many(items, janitor_rule_items_statement(ready));
 		step->deletes = deletes(rule);
+		if (rule->action != JANITOR_UPDATE)
+			step->residue = janitor_rule_items_residue(ready);
 		step->predicate = ready->predicate;
 		(void) janitor_step_query(items, step);
 	}

@@ -50,6 +50,7 @@ bool
 janitor_items_is_conflict(const JanitorError *error)
 {
 	return error->sqlstate == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlstate == ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION ||
 		error->sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ||
 		error->sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
 }
@@ -66,7 +67,8 @@ is_its_turn(JanitorItems *items, JanitorSubject *subject)
 	subject->known = janitor_item_failure_find(items->job->name,
 											   subject->key_text,
 											   &subject->failure);
-	return !subject->known || subject->failure.held ||
+	return !subject->known || items->replay != NULL ||
+		subject->failure.held ||
 		(!subject->failure.dead &&
 		 subject->failure.next_attempt_at <= janitor_clock());
 }
@@ -123,11 +125,7 @@ take_steps(JanitorItems *items, JanitorSubject *subject)
 	}
 }
 
-/*
- * In the subtransaction.  What it has done for the item, rule by rule, is in
- * subject->rows at the end: a proof of it would be written there, so that it
- * exists exactly if the item was done.
- */
+/* In the subtransaction. */
 static void
 handle(void *arg)
 {

@@ -62,6 +62,7 @@
 #include "catalog/pg_am.h"
 #include "commands/sequence.h"
 #include "common/int.h"
+#include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -408,6 +409,26 @@ janitor_row_insert(JanitorTable *table, JanitorRow *row)
 	CatalogCloseIndexes(indexes);
 	CommandCounterIncrement();
 	return tuple;
+}
+
+/* Inserts many rows at once, which takes less WAL than one by one. */
+void
+janitor_tuples_insert(JanitorTable *table, HeapTuple *tuples, int count)
+{
+	CatalogIndexState indexes = open_indexes(table->rel);
+	TupleTableSlot **slots = palloc(count * sizeof(TupleTableSlot *));
+
+	for (int i = 0; i < count; i++)
+	{
+		slots[i] = MakeSingleTupleTableSlot(RelationGetDescr(table->rel),
+											&TTSOpsHeapTuple);
+		ExecStoreHeapTuple(tuples[i], slots[i], false);
+	}
+	CatalogTuplesMultiInsertWithInfo(table->rel, slots, count, indexes);
+	for (int i = 0; i < count; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	CatalogCloseIndexes(indexes);
+	CommandCounterIncrement();
 }
 
 /*

@@ -16,11 +16,13 @@
 
 #include "access/htup.h"
 #include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 
 #include "circuit.h"
 #include "decide.h"
+#include "digest.h"
 
 #define JANITOR_EXTENSION_NAME "pg_janitor"
 #define JANITOR_EXTENSION_VERSION "1.0"
@@ -79,6 +81,11 @@ typedef enum JanitorRelation
 	JANITOR_MASK_KEY_PKEY,		/* (name, id) */
 	JANITOR_MASK_SECRET,
 	JANITOR_MASK_SECRET_PKEY,	/* (id) */
+	JANITOR_RECEIPT,
+	JANITOR_RECEIPT_PKEY,		/* (job_name, number) */
+	JANITOR_REPLAY,
+	JANITOR_REPLAY_PKEY,		/* (id) */
+	JANITOR_REPLAY_SEQUENCE,
 	JANITOR_RELATIONS			/* how many */
 } JanitorRelation;
 
@@ -115,6 +122,8 @@ enum
 	Anum_definition_priority,
 	Anum_definition_circuit,
 	Anum_definition_channel,
+	Anum_definition_receipts,
+	Anum_definition_subjects,
 	Anum_definition_keep_history,
 	Anum_definition_keep_runs,
 	Anum_definition_paused_by,
@@ -381,6 +390,35 @@ enum
 	Natts_mask_secret = Anum_mask_secret_secret
 };
 
+enum
+{
+	Anum_receipt_job_name = 1,
+	Anum_receipt_number,
+	Anum_receipt_execution_id,
+	Anum_receipt_erased_at,
+	Anum_receipt_subject,
+	Anum_receipt_key_id,
+	Anum_receipt_rows,
+	Anum_receipt_verified,
+	Anum_receipt_policy_version,
+	Anum_receipt_previous,
+	Anum_receipt_hash,
+	Natts_receipt = Anum_receipt_hash
+};
+
+enum
+{
+	Anum_replay_id = 1,
+	Anum_replay_job_name,
+	Anum_replay_first,
+	Anum_replay_last,
+	Anum_replay_requested_by,
+	Anum_replay_requested_at,
+	Anum_replay_execution_id,
+	Anum_replay_replayed_at,
+	Natts_replay = Anum_replay_replayed_at
+};
+
 /*
  * Keys that pg_janitor itself gives to queue entries, so that the unique
  * index on (job_name, key) holds them to one per job.  Keys given by users
@@ -389,6 +427,7 @@ enum
 #define JANITOR_KEY_SCHEDULE "@schedule"	/* the next occurrence */
 #define JANITOR_KEY_QUEUED "@queued"	/* overlap = queue */
 #define JANITOR_KEY_STARTUP "@startup"	/* run_on_start */
+#define JANITOR_KEY_REPLAY "@replay"	/* job_erasure_replay() */
 
 /* Why occurrences were skipped: what their row's detail says. */
 #define JANITOR_DETAIL_OVERLAP "the job was still running"
@@ -547,6 +586,9 @@ extern void janitor_change_insert(const char *job_name, const char *action,
 /* --- job_queue --- */
 
 extern int64 janitor_next_execution_id(void);
+
+/* No execution gets an id up to this any more. */
+extern void janitor_pass_execution_id(int64 id);
 
 /* Inserts; sets entry->id.  Wakes the scheduler at commit. */
 extern void janitor_entry_insert(JanitorEntry *entry);
@@ -994,8 +1036,6 @@ extern int	janitor_rate_hit_prune(int most);
 
 /* --- job_mask_key and job_mask_secret --- */
 
-#define JANITOR_MASK_SECRET_LENGTH 32
-
 typedef enum JanitorMaskState
 {
 	JANITOR_MASK_ABSENT,		/* nobody ever made a key of this name */
@@ -1010,7 +1050,7 @@ typedef struct JanitorMaskKeyRow
 	JanitorMaskState state;
 	char	   *owner;			/* NULL: everybody's; likewise InvalidOid */
 	Oid			owner_oid;
-	uint8		secret[JANITOR_MASK_SECRET_LENGTH]; /* of a live one */
+	uint8		secret[JANITOR_SECRET_LENGTH];	/* of a live one */
 } JanitorMaskKeyRow;
 
 /*
@@ -1027,10 +1067,77 @@ extern void janitor_mask_key_find(const char *name, JanitorMaskKeyRow *key);
 extern void janitor_mask_key_insert(const char *name, const char *owner,
 									Oid owner_oid, const uint8 *secret);
 
+/* The secret of the key with this id; false: it is not in this database. */
+extern bool janitor_mask_secret_find(const uint8 *id, uint8 *secret);
+
+/* Of the live keys of this name the newest; false: there is none. */
+extern bool janitor_mask_key_newest(const char *name, uint8 *id,
+									uint8 *secret);
+
 /*
  * Forgets every key of this name: marks them, and writes job_mask_secret anew
  * without their secrets.  Waits for all transactions that hold secrets.
  */
 extern void janitor_mask_key_forget(const char *name);
+
+/* --- job_receipt and job_replay --- */
+
+#define JANITOR_KEY_ID_LENGTH 16
+
+/* One row of job_receipt. */
+typedef struct JanitorReceipt
+{
+	char	   *job_name;
+	int64		number;
+	int64		execution_id;
+	TimestampTz erased_at;
+	uint8		subject[JANITOR_DIGEST_LENGTH];
+	uint8		key_id[JANITOR_KEY_ID_LENGTH];
+	Jsonb	   *rows;
+	bool		verified;
+	int			policy_version;
+	uint8		previous[JANITOR_DIGEST_LENGTH];
+	uint8		hash[JANITOR_DIGEST_LENGTH];
+} JanitorReceipt;
+
+/* The newest of a job, as committed; false: it has none. */
+extern bool janitor_receipt_last(const char *job_name,
+								 JanitorReceipt *receipt);
+
+/* Writes them, in their order; nobody else does so to the same job. */
+extern void janitor_receipts_insert(const JanitorReceipt *receipts,
+									int count);
+
+/*
+ * Calls `each` for the receipts of a job from a number on, in their order, in
+ * a context that is reset after each call; it returns false to stop.
+ */
+extern void janitor_receipt_scan(const char *job_name, int64 from,
+								 bool (*each) (const JanitorReceipt *receipt,
+											   void *arg),
+								 void *arg);
+
+/* Names of the jobs that have receipts; of char *. */
+extern List *janitor_receipt_jobs(void);
+
+/* The row, for functions that return rows of job_receipt. */
+extern HeapTuple janitor_receipt_tuple(const JanitorReceipt *receipt,
+									   TupleDesc desc);
+
+/* One row of job_replay: receipts whose subjects are to be erased again. */
+typedef struct JanitorReplay
+{
+	int64		id;
+	char	   *job_name;
+	int64		first;
+	int64		last;
+} JanitorReplay;
+
+extern void janitor_replay_insert(const char *job_name, int64 first,
+								  int64 last, const char *requested_by);
+
+/* Those of a job (NULL: of all) that are not done; of JanitorReplay. */
+extern List *janitor_replays_pending(const char *job_name);
+extern void janitor_replay_finish(int64 id, int64 execution_id);
 
 #endif							/* JANITOR_LEDGER_H */

@@ -87,6 +87,11 @@ static const struct
 	[JANITOR_MASK_KEY_PKEY] = {"job_mask_key_pkey", 0},
 	[JANITOR_MASK_SECRET] = {"job_mask_secret", Natts_mask_secret},
 	[JANITOR_MASK_SECRET_PKEY] = {"job_mask_secret_pkey", 0},
+	[JANITOR_RECEIPT] = {"job_receipt", Natts_receipt},
+	[JANITOR_RECEIPT_PKEY] = {"job_receipt_pkey", 0},
+	[JANITOR_REPLAY] = {"job_replay", Natts_replay},
+	[JANITOR_REPLAY_PKEY] = {"job_replay_pkey", 0},
+	[JANITOR_REPLAY_SEQUENCE] = {"job_replay_id_seq", 0},
 };
 
 /*
@@ -313,6 +318,7 @@ static const char *const reason_names[] = {
 	[JANITOR_REASON_STARTUP] = "startup",
 	[JANITOR_REASON_AFTER] = "after",
 	[JANITOR_REASON_FAILURE] = "failure",
+	[JANITOR_REASON_REPLAY] = "replay",
 };
 
 static const char *const kind_names[] = {

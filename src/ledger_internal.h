@@ -32,7 +32,7 @@ typedef struct JanitorTable
  * The columns of one row, taken apart or to be put together.  A fresh one is
  * all NULL; setting a column marks it as replaced.
  */
-#define JANITOR_MAX_COLUMNS 40
+#define JANITOR_MAX_COLUMNS 48
 
 typedef struct JanitorRow
 {
@@ -78,6 +78,8 @@ extern JanitorLock janitor_row_take(JanitorTable *table, ItemPointer tid,
 									TransactionId xmin, int64 id,
 									bool *pinned);
 extern HeapTuple janitor_row_insert(JanitorTable *table, JanitorRow *row);
+extern void janitor_tuples_insert(JanitorTable *table, HeapTuple *tuples,
+								  int count);
 extern HeapTuple janitor_row_update(JanitorTable *table, HeapTuple old,
 									JanitorRow *row);
 extern void janitor_row_delete(JanitorTable *table, ItemPointer tid);

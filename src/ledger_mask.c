@@ -67,9 +67,9 @@ read_secret(JanitorTable *table, HeapTuple tuple, void *arg)
 
 	janitor_row_load(&row, table, tuple);
 	secret = DatumGetByteaPP(row.values[Anum_mask_secret_secret - 1]);
-	if (VARSIZE_ANY_EXHDR(secret) != JANITOR_MASK_SECRET_LENGTH)
+	if (VARSIZE_ANY_EXHDR(secret) != JANITOR_SECRET_LENGTH)
 		elog(ERROR, "malformed row in job_mask_secret");
-	memcpy(arg, VARDATA_ANY(secret), JANITOR_MASK_SECRET_LENGTH);
+	memcpy(arg, VARDATA_ANY(secret), JANITOR_SECRET_LENGTH);
 	return false;
 }
 
@@ -93,12 +93,12 @@ find_secret(Datum id, uint8 *secret)
 static void
 insert_secret(JanitorTable *table, Datum id, const uint8 *secret)
 {
-	bytea	   *value = palloc(VARHDRSZ + JANITOR_MASK_SECRET_LENGTH);
+	bytea	   *value = palloc(VARHDRSZ + JANITOR_SECRET_LENGTH);
 	JanitorRow	row;
 	HeapTuple	tuple;
 
-	SET_VARSIZE(value, VARHDRSZ + JANITOR_MASK_SECRET_LENGTH);
-	memcpy(VARDATA(value), secret, JANITOR_MASK_SECRET_LENGTH);
+	SET_VARSIZE(value, VARHDRSZ + JANITOR_SECRET_LENGTH);
+	memcpy(VARDATA(value), secret, JANITOR_SECRET_LENGTH);
 	janitor_row_clear(&row);
 	janitor_row_set(&row, Anum_mask_secret_id, id);
 	janitor_row_set(&row, Anum_mask_secret_secret, PointerGetDatum(value));
@@ -195,6 +195,51 @@ consider_key(JanitorTable *table, HeapTuple tuple, void *arg)
 	key->state = find_secret(row.values[Anum_mask_key_id - 1], key->secret) ?
 		JANITOR_MASK_LIVE : JANITOR_MASK_LOST;
 	return key->state != JANITOR_MASK_LOST;
+}
+
+bool
+janitor_mask_secret_find(const uint8 *id, uint8 *secret)
+{
+	return find_secret(UUIDPGetDatum((const pg_uuid_t *) id), secret);
+}
+
+/* The key that was made last, as far as we have come. */
+typedef struct NewestKey
+{
+	TimestampTz created_at;		/* DT_NOBEGIN: none yet */
+	uint8	   *id;
+	uint8	   *secret;
+} NewestKey;
+
+static bool
+consider_newest(JanitorTable *table, HeapTuple tuple, void *arg)
+{
+	NewestKey  *newest = arg;
+	JanitorRow	row;
+	TimestampTz created_at;
+	Datum		id;
+
+	janitor_row_load(&row, table, tuple);
+	created_at = janitor_row_time(&row, Anum_mask_key_created_at);
+	id = row.values[Anum_mask_key_id - 1];
+	if (row.nulls[Anum_mask_key_forgotten_at - 1] &&
+		created_at > newest->created_at && find_secret(id, newest->secret))
+	{
+		newest->created_at = created_at;
+		memcpy(newest->id, DatumGetUUIDP(id), UUID_LEN);
+	}
+	return true;
+}
+
+bool
+janitor_mask_key_newest(const char *name, uint8 *id, uint8 *secret)
+{
+	JanitorTable table = janitor_table_open(JANITOR_MASK_KEY, AccessShareLock);
+	NewestKey	newest = {DT_NOBEGIN, id, secret};
+
+	scan_keys(&table, name, consider_newest, &newest);
+	janitor_table_close(&table);
+	return newest.created_at != DT_NOBEGIN;
 }
 
 void

@@ -136,6 +136,16 @@ janitor_next_execution_id(void)
 	return janitor_next_id(JANITOR_EXECUTION_SEQUENCE);
 }
 
+/* Not with the transaction, as it is with sequences. */
+void
+janitor_pass_execution_id(int64 id)
+{
+	if (janitor_next_execution_id() < id)
+		(void) DirectFunctionCall2(setval_oid,
+								   ObjectIdGetDatum(janitor_relation(JANITOR_EXECUTION_SEQUENCE)),
+								   Int64GetDatum(id));
+}
+
 /*
  * Waits for a transaction in progress that writes an entry with the same
  * (job_name, key); an error if that leaves a duplicate.

@@ -200,6 +200,12 @@ extern char *janitor_rule_item_statement(const JanitorReadyRule *ready);
  */
 extern char *janitor_rule_items_statement(const JanitorReadyRule *ready);
 
+/*
+ * SQL: is there a row that the rule would handle for one of many items, $1 in
+ * jsonb[]?
+ */
+extern char *janitor_rule_items_residue(const JanitorReadyRule *ready);
+
 /* ` FROM ONLY leaf r WHERE range AND predicate AND NOT held`. */
 extern char *janitor_rule_from_where(const JanitorReadyRule *ready, Oid leaf,
 									 JanitorRange range, const char *holds);

@@ -159,6 +159,7 @@ janitor_rule_statement(const JanitorReadyRule *ready, Oid leaf,
 
 /* No name that a user's expression could have, too. */
 #define ITEMS "\"pg_janitor items\""
+#define FROM_ITEMS "pg_catalog.unnest($1) WITH ORDINALITY AS " ITEMS " (item, n)"
 
 /* A literal or a quoted name, with all that is doubled in it. */
 static const char *
@@ -204,12 +205,12 @@ replace_parameter(const char *text, const char *replacement, bool *found)
 /* Rows that are copied before they go, with the item that they were of. */
 static char *
 archive_of_items(const JanitorReadyRule *ready, const char *table,
-				 const char *where, const char *from)
+				 const char *where)
 {
-	return psprintf("WITH gone AS (DELETE FROM %s AS r USING %s WHERE %s RETURNING %s, " ITEMS ".n AS " ITEMS "), "
+	return psprintf("WITH gone AS (DELETE FROM %s AS r USING " FROM_ITEMS " WHERE %s RETURNING %s, " ITEMS ".n AS " ITEMS "), "
 					"kept AS (INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM gone) "
 					"SELECT " ITEMS " FROM gone",
-					table, from, where, ready->archive_columns,
+					table, where, ready->archive_columns,
 					ready->archive_to, ready->archive_columns,
 					ready->archive_columns);
 }
@@ -217,8 +218,6 @@ archive_of_items(const JanitorReadyRule *ready, const char *table,
 char *
 janitor_rule_items_statement(const JanitorReadyRule *ready)
 {
-	static const char *const from =
-	"pg_catalog.unnest($1) WITH ORDINALITY AS " ITEMS " (item, n)";
 	const char *table = janitor_relation_name(ready->relid);
 	bool		found = false;
 	char	   *where = replace_parameter(condition_of(ready,
@@ -232,20 +231,32 @@ janitor_rule_items_statement(const JanitorReadyRule *ready)
 	switch (ready->rule->action)
 	{
 		case JANITOR_ARCHIVE:
-			return archive_of_items(ready, table, where, from);
+			return archive_of_items(ready, table, where);
 		case JANITOR_UPDATE:
 		case JANITOR_ANONYMIZE:
 			found = false;
 			(void) replace_parameter(ready->assignments, "", &found);
 			if (found)
 				return NULL;
-			return psprintf("UPDATE %s AS r SET %s FROM %s WHERE %s RETURNING " ITEMS ".n",
-							table, ready->assignments, from, where);
+			return psprintf("UPDATE %s AS r SET %s FROM " FROM_ITEMS " WHERE %s RETURNING " ITEMS ".n",
+							table, ready->assignments, where);
 		case JANITOR_DELETE:
 			break;
 	}
-	return psprintf("DELETE FROM %s AS r USING %s WHERE %s RETURNING " ITEMS ".n",
-					table, from, where);
+	return psprintf("DELETE FROM %s AS r USING " FROM_ITEMS " WHERE %s RETURNING " ITEMS ".n",
+					table, where);
+}
+
+char *
+janitor_rule_items_residue(const JanitorReadyRule *ready)
+{
+	bool		found;
+
+	return psprintf("EXISTS (SELECT 1 FROM %s AS r, " FROM_ITEMS " WHERE %s)",
+					janitor_relation_name(ready->relid),
+					replace_parameter(condition_of(ready, JANITOR_RANGE_ALL,
+												   NULL),
+									  ITEMS ".item", &found));
 }
 
 char *

@@ -34,7 +34,6 @@
 #include "utils/timestamp.h"
 
 #include "items_internal.h"
-#include "object.h"
 #include "progress.h"
 #include "session.h"
 #include "shmem.h"
@@ -95,11 +94,18 @@ prepare(JanitorItems *items)
 	MemoryContextSwitchTo(items->context);
 	janitor_progress_phase("planning", InvalidOid);
 	janitor_begin();
-	items->query = janitor_items_query(items->job->items, items->job->name);
+	if (items->execution->reason == JANITOR_REASON_REPLAY)
+		items->replay = janitor_replay_read(items->job->name);
+	items->query = items->replay == NULL ?
+		janitor_items_query(items->job->items, "items query",
+							items->job->name) :
+		janitor_items_query(janitor_replay_query(items->job),
+							"subjects query", items->job->name);
 	type = items->query->key_type;
 	items->subject = janitor_query_prepare(items->query->subject, 1, &type);
 	janitor_items_add_steps(items);
 	janitor_items_chunk_begin(items);
+	janitor_items_receipts_begin(items);
 	janitor_items_hold_begin(items);
 	janitor_commit(true);
 }
@@ -340,6 +346,8 @@ list_keys(void *arg)
 	else
 		make_slices(items);
 	janitor_items_list(items);
+	if (items->replay != NULL)
+		janitor_replay_wipe(items->replay);
 	janitor_commit(true);
 }
 
@@ -377,6 +385,7 @@ typedef struct Tally
 	int64		waiting;		/* for their next attempt */
 	int64		dead;
 	int64		overdue;		/* of the last four */
+	int64		undone;			/* failed or held in this run */
 	TimestampTz now;
 } Tally;
 
@@ -400,6 +409,8 @@ tally_failure(JanitorItemFailure *failure, void *arg)
 
 	if (!TIMESTAMP_NOT_FINITE(failure->due) && failure->due < tally->now)
 		tally->overdue++;
+	if (failure->execution_id == tally->execution_id)
+		tally->undone++;
 	if (failure->held)
 		tally->held++;
 	else if (failure->execution_id == tally->execution_id)
@@ -453,6 +464,7 @@ report(const JanitorItems *items, const Tally *tally)
 	report_number(&result, "without_key", items->without_key);
 	if (items->stopped)
 		janitor_object_bool(&result, "stopped", true);
+	janitor_items_report_receipts(items, &result);
 	report_steps(&result, items);
 	return janitor_object_end(&result);
 }
@@ -493,16 +505,18 @@ sum_up(JanitorItems *items, JanitorOutcome *outcome)
 	MemoryContextSwitchTo(items->run->context);
 	janitor_begin();
 	janitor_session_heard();
-	if (!items->stopped)
+	if (!items->stopped && items->replay == NULL)
 		janitor_items_sweep(items);
 	janitor_cursor_scan(items->job->name, tally_slice, &tally);
 	janitor_item_failure_scan(items->job->name, tally_failure, &tally);
+	if (items->replay != NULL && !items->stopped && tally.undone == 0)
+		janitor_replay_done(items->replay, items->execution->id);
+	outcome->result = report(items, &tally);
 	janitor_commit(true);
 
 	outcome->status = JANITOR_SUCCEEDED;
 	outcome->records = tally.done;
 	outcome->detail = describe_rest(items, &tally);
-	outcome->result = report(items, &tally);
 	if (tally.failed == 0)
 		return;
 	outcome->status = JANITOR_FAILED;

@@ -234,8 +234,8 @@ execute_statement(JanitorRun *run, RawStmt *raw, bool top_level)
 }
 
 /* What SET CONSTRAINTS ALL IMMEDIATE does, while the timeout still counts. */
-static void
-check_deferred_constraints(void)
+void
+janitor_check_deferred(void)
 {
 	ConstraintsSetStmt *statement = makeNode(ConstraintsSetStmt);
 
@@ -262,7 +262,7 @@ janitor_run_sql(JanitorRun *run)
 		execute_statement(run, raw, top_level);
 		MemoryContextSwitchTo(run->context);
 	}
-	check_deferred_constraints();
+	janitor_check_deferred();
 	MemoryContextSwitchTo(caller);
 }
 

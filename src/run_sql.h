@@ -28,4 +28,7 @@ extern void janitor_run_sql(JanitorRun *run);
  */
 extern void janitor_run_utility(const char *sql);
 
+/* Deferred constraints and triggers of the transaction: now, not later. */
+extern void janitor_check_deferred(void);
+
 #endif							/* JANITOR_RUN_SQL_H */

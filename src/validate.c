@@ -256,6 +256,8 @@ static const struct
 	1 << JANITOR_KIND_SQL | 1 << JANITOR_KIND_ITEMS},
 	{Anum_definition_items, "items", 1 << JANITOR_KIND_ITEMS},
 	{Anum_definition_parallel, "parallel", 1 << JANITOR_KIND_ITEMS},
+	{Anum_definition_receipts, "receipts", 1 << JANITOR_KIND_ITEMS},
+	{Anum_definition_subjects, "subjects", 1 << JANITOR_KIND_ITEMS},
 	{Anum_definition_stop_after, "stop_after",
 	1 << JANITOR_KIND_RETENTION | 1 << JANITOR_KIND_ITEMS},
 };

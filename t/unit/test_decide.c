@@ -123,7 +123,7 @@ for_all(Check check, const char *name)
 	int			bad = 0;
 
 	memset(&it, 0, sizeof(it));
-	for (int r = JANITOR_REASON_SCHEDULE; r <= JANITOR_REASON_FAILURE; r++)
+	for (int r = JANITOR_REASON_SCHEDULE; r <= JANITOR_REASON_REPLAY; r++)
 		for (int flags = 0; flags < 8; flags++)
 			for (int c = 0; c <= JANITOR_CATCH_UP_SKIP; c++)
 				for (int w = 0; w < lengthof(withins); w++)
@@ -162,7 +162,8 @@ enum
 	FOLLOWED = 1 << 8,
 	FULL = 1 << 9,
 	QUEUE = 1 << 10,
-	QUEUED = 1 << 11
+	QUEUED = 1 << 11,
+	REPLAY = 1 << 12
 };
 
 typedef struct Line
@@ -174,9 +175,11 @@ typedef struct Line
 
 static const Line table[] = {
 	/* asked for */
-	{0, OCCURRENCE | STARTUP | PAUSED | FULL, JANITOR_START},
-	{PAUSED, OCCURRENCE | STARTUP, JANITOR_WAIT},
-	{FULL, OCCURRENCE | STARTUP | PAUSED, JANITOR_WAIT},
+	{0, OCCURRENCE | STARTUP | REPLAY | PAUSED | FULL, JANITOR_START},
+	{PAUSED, OCCURRENCE | STARTUP | REPLAY, JANITOR_WAIT},
+	{FULL, OCCURRENCE | STARTUP | REPLAY | PAUSED, JANITOR_WAIT},
+	{REPLAY, FULL, JANITOR_START},
+	{REPLAY | FULL, 0, JANITOR_WAIT},
 	{STARTUP, ENABLED, JANITOR_DROP},
 	{STARTUP | ENABLED, PAUSED | FULL, JANITOR_START},
 	{STARTUP | ENABLED | PAUSED, 0, JANITOR_WAIT},
@@ -230,6 +233,7 @@ answers(const JanitorCase *it)
 
 	yes |= it->reason == JANITOR_REASON_SCHEDULE ? OCCURRENCE : 0;
 	yes |= it->reason == JANITOR_REASON_STARTUP ? STARTUP : 0;
+	yes |= it->reason == JANITOR_REASON_REPLAY ? REPLAY : 0;
 	yes |= it->enabled ? ENABLED : 0;
 	yes |= it->paused ? PAUSED : 0;
 	yes |= it->catch_up_within != 0 && late > it->catch_up_within ?
@@ -284,7 +288,8 @@ no_run_too_many(const JanitorCase *it)
 static bool
 nothing_of_a_paused_job_starts(const JanitorCase *it)
 {
-	return !it->paused || janitor_decide(it) != JANITOR_START;
+	return !it->paused || it->reason == JANITOR_REASON_REPLAY ||
+		janitor_decide(it) != JANITOR_START;
 }
 
 /* The verdict is that of a closed one, but where that would be a run's. */
@@ -579,7 +584,7 @@ main(void)
 {
 	for_all(agrees_with_table, "each case is one line of the truth table");
 	for_all(no_run_too_many, "never more than max_running runs");
-	for_all(nothing_of_a_paused_job_starts, "nothing of a paused job starts");
+	for_all(nothing_of_a_paused_job_starts, "nothing of a paused job starts but a replay");
 	for_all(an_open_circuit_lets_nothing_start,
 			"an open circuit lets nothing start, and changes nothing else");
 	for_all(only_the_disabled_is_dropped,
