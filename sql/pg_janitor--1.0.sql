@@ -1181,6 +1181,7 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 				   @extschema@.job_owner_problem(d.owner, d.owner_oid) END AS owner_problem,
 			   circuit.state AS circuit_state, circuit.probe_at,
 			   waiting.refused, waiting.admitted_at,
+			   greatest(late.n, left_over.n, 0) AS items_overdue, late.since AS item_due,
 			   coalesce(d.paused_until > scheduler.clock, true) AND d.paused_by IS NOT NULL AS paused
 		FROM @extschema@.job_definition d
 		CROSS JOIN scheduler
@@ -1216,11 +1217,23 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 				  WHERE e.job_name = d.name AND e.duration IS NOT NULL
 				  ORDER BY e.id DESC LIMIT 100) r
 		) recent ON true
+		LEFT JOIN LATERAL (
+			SELECT count(*) AS n, min(f.due) AS since FROM job_item_failure f
+			WHERE f.job_name = d.name AND f.due < clock_timestamp() AND NOT f.held
+		) late ON d.kind = 'items'
+		LEFT JOIN LATERAL (
+			SELECT CASE WHEN jsonb_typeof(e.result->'overdue') = 'number'
+						THEN (e.result->>'overdue')::numeric END AS n
+			FROM job_execution e
+			WHERE e.job_name = d.name AND e.status IN ('succeeded', 'failed')
+			ORDER BY e.id DESC LIMIT 1
+		) left_over ON d.kind = 'items'
 		WHERE (pg_catalog.pg_has_role(d.owner_oid, 'MEMBER') AND
 			   pg_catalog.pg_get_userbyid(d.owner_oid) = d.owner)
 		   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
 	), judged AS (
 		SELECT f.*,
+			   f.items_overdue > 0 OR
 			   coalesce(f.due < f.clock - interval '60 seconds', false)
 			   AND NOT f.paused AND f.running = 0 AS overdue,
 			   CASE
@@ -1232,6 +1245,7 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 				   WHEN f.due < f.clock AND f.kind IN ('retention', 'items')
 						AND @extschema@.job_heavy_room() = 0 THEN 'waiting_for_worker'
 				   WHEN f.due < f.clock - interval '60 seconds' THEN 'overdue'
+				   WHEN f.items_overdue > 0 THEN 'overdue'
 				   WHEN f.due < f.clock - interval '2 seconds' THEN 'late'
 				   WHEN f.refused > 0 THEN 'rate_limited'
 				   WHEN NOT f.enabled THEN 'disabled'
@@ -1256,8 +1270,14 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 											   j.circuit, replace(j.circuit_state, '_', '-'), j.probe_at)
 			   WHEN 'rate_limited' THEN format('%s runs wait for a rate limit, the first until %s; SELECT * FROM job_rate_limit WHERE job_name = %L;',
 											   j.refused, j.admitted_at, j.name)
-			   WHEN 'overdue' THEN format('due since %s%s; SELECT * FROM job_why(%L);', j.due,
-										  CASE WHEN j.kind = 'external' THEN ' and not claimed by a worker' END, j.name)
+			   WHEN 'overdue' THEN
+				   CASE WHEN j.due < j.clock - interval '60 seconds' THEN
+					   format('due since %s%s; SELECT * FROM job_why(%L);', j.due,
+							  CASE WHEN j.kind = 'external' THEN ' and not claimed by a worker' END, j.name)
+				   ELSE
+					   format('items past their deadline: %s%s; SELECT * FROM job_failed_items WHERE job_name = %L AND due < now();',
+							  j.items_overdue, ', the first since ' || j.item_due, j.name)
+				   END
 			   WHEN 'late' THEN format('due since %s%s; SELECT * FROM job_why(%L);', j.due,
 									   CASE WHEN j.kind = 'external' THEN ' and not claimed by a worker' END, j.name)
 			   WHEN 'failing' THEN format('%s in a row%s; SELECT * FROM job_logs(%L);',
@@ -1275,7 +1295,7 @@ SET LOCAL search_path TO @extschema@, pg_temp;
 COMMENT ON VIEW job_status IS 'How each job is doing: one row per job of the roles that the current user is a member of.';
 COMMENT ON COLUMN job_status.job_name IS 'Name of the job.';
 COMMENT ON COLUMN job_status.kind IS 'Kind of the job.';
-COMMENT ON COLUMN job_status.health IS 'ok, never_run, running, late (by over 2 seconds), overdue (by over 60), failing, paused, disabled, waiting_for_worker, circuit_open, rate_limited or held (its owner cannot run it).';
+COMMENT ON COLUMN job_status.health IS 'ok, never_run, running, late (by over 2 seconds), overdue (by over 60, or items are past their deadline), failing, paused, disabled, waiting_for_worker, circuit_open, rate_limited or held (its owner cannot run it).';
 COMMENT ON COLUMN job_status.health_detail IS 'What is the matter, and what to type.';
 COMMENT ON COLUMN job_status.schedule IS 'Schedule of the job.';
 COMMENT ON COLUMN job_status.time_zone IS 'Time zone the schedule is read in.';
@@ -1290,7 +1310,7 @@ COMMENT ON COLUMN job_status.waiting IS 'Runs in the queue besides the next occu
 COMMENT ON COLUMN job_status.consecutive_failures IS 'Failures since the newest success.';
 COMMENT ON COLUMN job_status.avg_duration IS 'Mean duration of the last 100 runs.';
 COMMENT ON COLUMN job_status.p95_duration IS 'Duration that 95 percent of the last 100 runs did not exceed.';
-COMMENT ON COLUMN job_status.overdue IS 'Is a run due for more than 60 seconds that has not started?';
+COMMENT ON COLUMN job_status.overdue IS 'Is a run due for more than 60 seconds that has not started, or is an item past its deadline that is not done and not held?';
 COMMENT ON COLUMN job_status.owner IS 'Role that the job runs as.';
 COMMENT ON COLUMN job_status.tags IS 'Tags of the job.';
 

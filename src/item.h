@@ -43,6 +43,9 @@ typedef struct JanitorItemsQuery
 	 */
 	char	   *places;
 
+	/* How many are past their deadline; NULL: they have none. */
+	char	   *overdue;
+
 	List	   *columns;		/* names, of char * */
 	char	   *key_name;
 	Oid			key_type;

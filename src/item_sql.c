@@ -236,6 +236,21 @@ places_statement(const Query *original, const TargetEntry *key,
 	return pg_get_querydef(query, false);
 }
 
+static char *
+overdue_statement(const Query *original, const TargetEntry *key,
+				  const TargetEntry *due)
+{
+	Query	   *query = copyObject(unconstify(Query *, original));
+
+	if (due == NULL)
+		return NULL;
+	unlock(query);
+	query->sortClause = NIL;
+	keep_columns(query, key, due);
+	return psprintf("SELECT pg_catalog.count(*) FROM (%s) q WHERE %s OPERATOR(pg_catalog.<) pg_catalog.clock_timestamp()",
+					pg_get_querydef(query, false), due_expression(due));
+}
+
 void
 janitor_items_write_out(JanitorItemsQuery *result, const Query *query,
 						const TargetEntry *key, const TargetEntry *due,
@@ -245,4 +260,5 @@ janitor_items_write_out(JanitorItemsQuery *result, const Query *query,
 	result->subject = subject_statement(query, key, due);
 	result->subjects = subjects_statement(query, key, due);
 	result->places = places_statement(query, key, due, tables);
+	result->overdue = overdue_statement(query, key, due);
 }

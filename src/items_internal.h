@@ -43,8 +43,8 @@ typedef struct JanitorStep
 	Oid			relid;
 	bool		deletes;
 	const char *predicate;
-	const char *residue;		/* SQL: it has left something of the items
-								 * $1; NULL: it does not erase */
+	const char *residue;		/* SQL: it has left something of the items $1;
+								 * NULL: it does not erase */
 } JanitorStep;
 
 /* Rows that a hold may be on, and how an item gets at them. */
@@ -75,6 +75,7 @@ typedef struct JanitorItems
 	bool		helper;
 	TimestampTz deadline;		/* DT_NOEND: none */
 	bool		stopped;		/* before the end */
+	int64		overdue;		/* items left then; -1: not counted */
 	MemoryContext context;		/* as long as the run */
 	MemoryContext scratch;		/* as long as a key is listed */
 	MemoryContext group_context;

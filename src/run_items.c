@@ -57,6 +57,7 @@ new_items(JanitorRun *run, const JanitorExecution *execution,
 	items->execution = execution;
 	items->job = job;
 	items->deadline = DT_NOEND;
+	items->overdue = -1;
 	items->context = context;
 	items->scratch = AllocSetContextCreate(context, "pg_janitor items list",
 										   ALLOCSET_SMALL_SIZES);
@@ -353,13 +354,13 @@ list_keys(void *arg)
 
 /* The query reads rows, and its errors may show them. */
 static void
-make_list(JanitorItems *items)
+ask(JanitorItems *items, void (*function) (void *arg))
 {
 	JanitorError *error;
 
 	MemoryContextSwitchTo(items->context);
 	janitor_progress_phase("listing", InvalidOid);
-	error = janitor_attempt(list_keys, items);
+	error = janitor_attempt(function, items);
 	if (error != NULL)
 	{
 		janitor_run_rearm_timeout();
@@ -370,6 +371,22 @@ make_list(JanitorItems *items)
 				 errmsg("the items query failed: %s",
 						janitor_error_discreetly(error))));
 	}
+}
+
+/*
+ * Items that a run has not come to are in no table of ours: who looks has to
+ * be told that deadlines pass.
+ */
+static void
+count_overdue(void *arg)
+{
+	JanitorItems *items = arg;
+	Datum		count;
+
+	janitor_begin();
+	if (janitor_query_value(items->query->overdue, 0, NULL, NULL, &count))
+		items->overdue = DatumGetInt64(count);
+	janitor_commit(true);
 }
 
 /* --- afterwards --- */
@@ -384,7 +401,8 @@ typedef struct Tally
 	int64		held;
 	int64		waiting;		/* for their next attempt */
 	int64		dead;
-	int64		overdue;		/* of the last four */
+	int64		overdue;		/* of all that are not done, but those held */
+	int64		held_overdue;
 	int64		undone;			/* failed or held in this run */
 	TimestampTz now;
 } Tally;
@@ -408,7 +426,12 @@ tally_failure(JanitorItemFailure *failure, void *arg)
 	Tally	   *tally = arg;
 
 	if (!TIMESTAMP_NOT_FINITE(failure->due) && failure->due < tally->now)
-		tally->overdue++;
+	{
+		if (failure->held)
+			tally->held_overdue++;
+		else
+			tally->overdue++;
+	}
 	if (failure->execution_id == tally->execution_id)
 		tally->undone++;
 	if (failure->held)
@@ -509,6 +532,8 @@ sum_up(JanitorItems *items, JanitorOutcome *outcome)
 		janitor_items_sweep(items);
 	janitor_cursor_scan(items->job->name, tally_slice, &tally);
 	janitor_item_failure_scan(items->job->name, tally_failure, &tally);
+	if (items->overdue >= 0)
+		tally.overdue = Max(items->overdue - tally.held_overdue, 0);
 	if (items->replay != NULL && !items->stopped && tally.undone == 0)
 		janitor_replay_done(items->replay, items->execution->id);
 	outcome->result = report(items, &tally);
@@ -530,8 +555,10 @@ static void
 carry_out(JanitorItems *items)
 {
 	prepare(items);
-	make_list(items);
+	ask(items, list_keys);
 	work_on_slices(items);
+	if (items->stopped && items->query->overdue != NULL)
+		ask(items, count_overdue);
 }
 
 void
@@ -572,7 +599,7 @@ janitor_help_items(JanitorRun *run, const JanitorExecution *execution,
 	PG_TRY();
 	{
 		prepare(items);
-		make_list(items);
+		ask(items, list_keys);
 		(void) pass_over(items, &found);
 	}
 	PG_FINALLY();
