@@ -1218,13 +1218,13 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 				  ORDER BY e.id DESC LIMIT 100) r
 		) recent ON true
 		LEFT JOIN LATERAL (
-			SELECT count(*) AS n, min(f.due) AS since FROM job_item_failure f
+			SELECT count(*) AS n, min(f.due) AS since FROM @extschema@.job_item_failure f
 			WHERE f.job_name = d.name AND f.due < clock_timestamp() AND NOT f.held
 		) late ON d.kind = 'items'
 		LEFT JOIN LATERAL (
 			SELECT CASE WHEN jsonb_typeof(e.result->'overdue') = 'number'
 						THEN (e.result->>'overdue')::numeric END AS n
-			FROM job_execution e
+			FROM @extschema@.job_execution e
 			WHERE e.job_name = d.name AND e.status IN ('succeeded', 'failed')
 			ORDER BY e.id DESC LIMIT 1
 		) left_over ON d.kind = 'items'

@@ -55,12 +55,16 @@ due_time(TimestampTz asked)
 	return asked < now ? now : asked;
 }
 
+/* Of an entry that has its key. */
 static void
 fill_trigger(JanitorEntry *entry, Jsonb *args, TimestampTz run_at)
 {
+	bool		replay = entry->key != NULL &&
+	strcmp(entry->key, JANITOR_KEY_REPLAY) == 0;
+
 	entry->run_at = run_at;
 	entry->scheduled_for = DT_NOBEGIN;
-	entry->reason = JANITOR_REASON_MANUAL;
+	entry->reason = replay ? JANITOR_REASON_REPLAY : JANITOR_REASON_MANUAL;
 	entry->attempt = 1;
 	entry->conflicts = 0;
 	entry->retry_of = 0;
@@ -100,10 +104,10 @@ insert_trigger(const JanitorJob *job, char *key, Jsonb *args,
 {
 	JanitorEntry entry = {0};
 
+	entry.key = key;
 	fill_trigger(&entry, args, run_at);
 	entry.execution_id = janitor_next_execution_id();
 	entry.job_name = job->name;
-	entry.key = key;
 	entry.retry_of = retry_of;
 	janitor_entry_insert(&entry);
 	return entry.execution_id;
@@ -158,18 +162,8 @@ janitor_trigger(const char *job_name, Jsonb *args, TimestampTz run_at,
 int64
 janitor_trigger_replay(const JanitorJob *job)
 {
-	JanitorEntry entry = {0};
-
-	janitor_trigger_lock(job->name, JANITOR_KEY_REPLAY);
-	if (janitor_entry_find_key(job->name, JANITOR_KEY_REPLAY, &entry))
-		return entry.execution_id;
-	fill_trigger(&entry, NULL, due_time(DT_NOBEGIN));
-	entry.reason = JANITOR_REASON_REPLAY;
-	entry.execution_id = janitor_next_execution_id();
-	entry.job_name = job->name;
-	entry.key = JANITOR_KEY_REPLAY;
-	janitor_entry_insert(&entry);
-	return entry.execution_id;
+	return trigger_with_key(job, JANITOR_KEY_REPLAY, NULL,
+							due_time(DT_NOBEGIN));
 }
 
 /*

@@ -24,10 +24,7 @@
 extern int64 janitor_trigger(const char *job_name, Jsonb *args,
 							 TimestampTz run_at, char *key);
 
-/*
- * Queues one that erases again what a restore has brought back, unless one
- * waits; returns the execution id of that.
- */
+/* The same for one that erases again what a restore has brought back. */
 extern int64 janitor_trigger_replay(const JanitorJob *job);
 
 #endif							/* JANITOR_API_RUN_H */

@@ -9,7 +9,8 @@
  * follows from was recorded.
  *
  *	  ended		  another attempt							told
- *	  succeeded	  -											run_after
+ *	  succeeded	  -											run_after (not
+ *															after a replay)
  *	  failed,	  at once, the same attempt, up to 3 times	on_failure
  *	  timed_out	  for deadlock, serialization and lock
  *				  timeout; else after the backoff while
@@ -97,6 +98,14 @@ queue_with_key(JanitorEntry *entry, char *key, JanitorEntry *waiting)
 	return !found;
 }
 
+/* What a run waits under, should it wait again; NULL: nothing. */
+static char *
+key_of(const JanitorExecution *execution)
+{
+	return execution->reason == JANITOR_REASON_REPLAY ?
+		JANITOR_KEY_REPLAY : execution->key;
+}
+
 static void
 queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 			int64 delay)
@@ -116,10 +125,10 @@ queue_retry(const JanitorExecution *execution, int attempt, int conflicts,
 	entry.retry_of = execution->id;
 	entry.args = execution->args;
 	entry.triggered_by = execution->triggered_by;
-	if (execution->key == NULL)
+	if (key_of(execution) == NULL)
 		janitor_entry_insert(&entry);
 	else
-		(void) queue_with_key(&entry, execution->key, &waiting);
+		(void) queue_with_key(&entry, key_of(execution), &waiting);
 }
 
 static void
@@ -157,11 +166,11 @@ janitor_requeue(const JanitorExecution *was, TimestampTz run_at,
 	entry.detail = detail;
 	if (was->reason == JANITOR_REASON_STARTUP)
 		entry.key = JANITOR_KEY_STARTUP;
-	if (was->key == NULL || entry.key != NULL)
+	if (key_of(was) == NULL || entry.key != NULL)
 		janitor_entry_insert(&entry);
-	else if (!queue_with_key(&entry, was->key, &waiting))
+	else if (!queue_with_key(&entry, key_of(was), &waiting))
 	{
-		entry.key = was->key;
+		entry.key = key_of(was);
 		record_replaced(&entry, &waiting);
 	}
 }

@@ -82,6 +82,8 @@ typedef struct JanitorService
 	int			running;
 	JanitorGate gate;
 	bool		blocked;		/* it has due entries left */
+	bool		replays;		/* one of them is a replay, which no pause
+								 * stops */
 	bool		unclaimed;		/* its last occurrence still waits for a
 								 * worker outside */
 	bool		scheduled;		/* occurrence is its schedule entry */

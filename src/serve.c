@@ -238,7 +238,9 @@ collect_entry(JanitorEntry *entry, void *arg)
 {
 	JanitorService *service = arg;
 
-	if (entry->key == NULL || strcmp(entry->key, JANITOR_KEY_SCHEDULE) != 0)
+	if (entry->key == NULL ||
+		(strcmp(entry->key, JANITOR_KEY_SCHEDULE) != 0 &&
+		 !(service->replays && strcmp(entry->key, JANITOR_KEY_REPLAY) == 0)))
 		service->entries[service->count++] = *entry;
 	return service->count < service->limit;
 }
@@ -289,6 +291,25 @@ serve_entries(JanitorService *service)
 			service->round->result->more = true;
 		service->blocked = true;
 	}
+}
+
+/*
+ * A paused job may have any number of entries that wait; but its replay does
+ * not, and is not to be looked for behind them.
+ */
+static void
+serve_replay(JanitorService *service)
+{
+	int			claims = service->round->claims;
+	JanitorEntry entry;
+
+	if (!service->job->paused ||
+		!janitor_entry_find_key(service->noted->name, JANITOR_KEY_REPLAY,
+								&entry) ||
+		entry.run_at > service->round->now)
+		return;
+	serve_entry(service, &entry);
+	service->replays = service->round->claims == claims;
 }
 
 /* --- the next occurrence --- */
@@ -655,9 +676,10 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 	service.staff = janitor_find_staff(round, service.job->owner_oid);
 	service.running = janitor_job_running(noted->hash);
 
+	serve_replay(&service);
 	janitor_serve_schedule(&service);
 	serve_entries(&service);
-	if (service.blocked && service.job->paused)
+	if (service.blocked && service.job->paused && !service.replays)
 		noted->look_at = Min(service.job->paused_until,
 							 service.scheduled ? service.occurrence.run_at :
 							 DT_NOEND);
