@@ -50,7 +50,7 @@ SELECT p.oid::regprocedure AS open
 FROM member m JOIN pg_proc p ON p.oid = m.objid AND m.classid = 'pg_proc'::regclass,
 LATERAL aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
 WHERE a.grantee = 0
-ORDER BY p.proname COLLATE "C";
+ORDER BY p.proname COLLATE "C", p.oid::regprocedure::text COLLATE "C";
 
 SELECT c.oid::regclass AS open, a.privilege_type
 FROM member m JOIN pg_class c ON c.oid = m.objid AND m.classid = 'pg_class'::regclass,
@@ -85,6 +85,17 @@ JOIN pg_class c ON c.oid = cond.oid
 WHERE e.extname = 'pg_janitor'
 ORDER BY c.relname COLLATE "C";
 
+-- what no dump carries; and of what is carried, what is left out
+SELECT c.oid::regclass AS not_dumped
+FROM member m JOIN pg_class c ON c.oid = m.objid AND m.classid = 'pg_class'::regclass,
+	 pg_extension x
+WHERE x.extname = 'pg_janitor' AND c.relkind IN ('r', 'S') AND c.oid <> ALL (x.extconfig)
+ORDER BY c.relname COLLATE "C";
+
+SELECT config.oid::regclass AS dumped, config.condition
+FROM pg_extension x, unnest(x.extconfig, x.extcondition) config (oid, condition)
+WHERE x.extname = 'pg_janitor' AND config.condition <> '';
+
 -- arguments are columns, with the defaults of the columns: what job_schedule()
 -- writes if told nothing is what a plain INSERT would
 SELECT arg AS argument_without_a_column
@@ -103,7 +114,8 @@ FROM job_definition x, jsonb_each(to_jsonb(x)) a,
 	 job_definition y, jsonb_each(to_jsonb(y)) b
 WHERE x.name = 'by function' AND y.name = 'by hand' AND a.key = b.key
   AND a.value IS DISTINCT FROM b.value
-  AND a.key NOT IN ('name', 'created_at', 'updated_at');
+  AND a.key NOT IN ('name', 'created_at', 'updated_at')
+  AND a.key NOT IN ('home', 'home_database', 'environment');	-- by hand none is armed
 
 DROP VIEW member;
 DROP EXTENSION pg_janitor;

@@ -3,6 +3,32 @@
 \echo Use "CREATE EXTENSION pg_janitor" to load this file. \quit
 
 /*
+ * First of every script: a word to whoever has not preloaded the library, or
+ * has not restarted the server since an older one was.
+ */
+CREATE FUNCTION job_check_installation(version text)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_check_installation FROM PUBLIC;
+COMMENT ON FUNCTION job_check_installation IS 'Is the library there, and new enough for that version of the extension?';
+SELECT @extschema@.job_check_installation('1.0'::pg_catalog.text);
+DROP FUNCTION job_check_installation(text);
+
+/*
+ * A random number by which this database is told from others.  Definitions
+ * carry it; where it is another one, they came with a dump.  pg_upgrade and
+ * copies of the files keep it.  It is a sequence, which pg_dump leaves out
+ * unless told otherwise, and which no publication takes to a subscriber.
+ */
+SET LOCAL search_path TO pg_catalog, pg_temp;
+CREATE SEQUENCE @extschema@.job_home;
+SELECT pg_catalog.setval('@extschema@.job_home', ('x' || left(random, 12) || right(random, 3))::bit(60)::bigint)
+FROM replace(gen_random_uuid()::text, '-', '') AS random;
+SET LOCAL search_path TO @extschema@, pg_temp;
+REVOKE ALL ON SEQUENCE job_home FROM PUBLIC;
+COMMENT ON SEQUENCE job_home IS 'Not to be drawn from: its last_value is a random number from CREATE EXTENSION. Jobs are armed where it is the number that they were made under.';
+
+/*
  * The tables.  They are plain tables, written by the extension's C functions
  * and processes only, through heap access: hence no trigger, no expression or
  * partial index, no deferrable constraint on them, ever.  The order of their
@@ -49,6 +75,9 @@ CREATE TABLE job_definition
 	paused_by text COLLATE "C",
 	paused_reason text,
 	paused_until timestamptz,
+	home bigint,
+	home_database oid,
+	environment text COLLATE "C",
 	version int NOT NULL DEFAULT 1,
 	created_at timestamptz NOT NULL DEFAULT now(),
 	updated_at timestamptz NOT NULL DEFAULT now(),
@@ -212,6 +241,7 @@ CREATE TABLE job_hold
 	placed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 	released_by text COLLATE "C",
 	released_at timestamptz,
+	home bigint,
 	CONSTRAINT job_hold_pkey PRIMARY KEY (id)
 ) USING heap;
 
@@ -476,6 +506,9 @@ COMMENT ON COLUMN job_definition.keep_runs IS 'How many rows of job_execution ar
 COMMENT ON COLUMN job_definition.paused_by IS 'User who paused the job. NULL: not paused.';
 COMMENT ON COLUMN job_definition.paused_reason IS 'Why, in words.';
 COMMENT ON COLUMN job_definition.paused_until IS 'When the pause ends by itself. NULL: by job_resume() only.';
+COMMENT ON COLUMN job_definition.home IS 'The number (job_home) of the database that the job was made or last armed in. In a database with another number it is disarmed: nothing runs until job_rearm().';
+COMMENT ON COLUMN job_definition.home_database IS 'OID of that database: a copy has another one.';
+COMMENT ON COLUMN job_definition.environment IS 'What pg_janitor.environment was when the job was made or last armed. Where it is something else the job is disarmed.';
 COMMENT ON COLUMN job_definition.version IS 'Grows by one with each change of the row.';
 COMMENT ON COLUMN job_definition.created_at IS 'When the job was defined first.';
 COMMENT ON COLUMN job_definition.updated_at IS 'When the row was changed last.';
@@ -545,7 +578,7 @@ COMMENT ON COLUMN job_change.id IS 'Number of the change.';
 COMMENT ON COLUMN job_change.changed_at IS 'When.';
 COMMENT ON COLUMN job_change.changed_by IS 'Session user who changed it.';
 COMMENT ON COLUMN job_change.job_name IS 'Name of the job. Empty for holds, which belong to none.';
-COMMENT ON COLUMN job_change.action IS 'create, alter, enable, disable, pause, resume or unschedule; set rule, drop rule; hold, release.';
+COMMENT ON COLUMN job_change.action IS 'create, alter, enable, disable, pause, resume, rearm or unschedule; set rule, drop rule; hold, release.';
 COMMENT ON COLUMN job_change.before IS 'The row of job_definition, job_rule or job_hold before the change, as a JSON object. NULL: there was none.';
 COMMENT ON COLUMN job_change.after IS 'The row after the change. NULL: there is none.';
 
@@ -595,6 +628,7 @@ COMMENT ON COLUMN job_hold.placed_by IS 'Session user who placed it.';
 COMMENT ON COLUMN job_hold.placed_at IS 'When.';
 COMMENT ON COLUMN job_hold.released_by IS 'Session user who released it. NULL: nobody yet.';
 COMMENT ON COLUMN job_hold.released_at IS 'When.';
+COMMENT ON COLUMN job_hold.home IS 'The number (job_home) of the database that it was placed in. In a database with another number relation_oid means nothing.';
 
 COMMENT ON TABLE job_cursor IS 'How far the batches of retention runs, and the groups of items runs, have come: one row for each slice of work, changed in the transaction of each batch. A run that died is continued from here.';
 COMMENT ON COLUMN job_cursor.id IS 'Number of the slice.';
@@ -1009,6 +1043,12 @@ AS 'MODULE_PATHNAME' LANGUAGE C;
 REVOKE ALL ON PROCEDURE job_run FROM PUBLIC;
 COMMENT ON PROCEDURE job_run IS 'Triggers a run, commits, waits for its end however long it takes and returns the outcome; raises the error of the run if it failed. Canceling the wait does not cancel the run. Not inside a transaction block. What is passed for the last three arguments is ignored.';
 
+CREATE FUNCTION job_rearm(job_name text DEFAULT NULL)
+RETURNS int
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+REVOKE ALL ON FUNCTION job_rearm FROM PUBLIC;
+COMMENT ON FUNCTION job_rearm IS 'Lets jobs run that were made in another database, of which this one is a copy or was restored from a dump, or that were armed under another pg_janitor.environment. From now on; nothing is made up for. Without a name: every job the caller may act for. Called by a superuser it finds the roles of restored jobs by their names. Returns how many jobs were disarmed.';
+
 /* --- looking at jobs --- */
 
 CREATE FUNCTION job_next_runs(schedule text,
@@ -1076,6 +1116,12 @@ RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 REVOKE ALL ON FUNCTION job_owner_problem FROM PUBLIC;
 COMMENT ON FUNCTION job_owner_problem IS 'Why no job can run as this role. NULL: it can.';
+
+CREATE FUNCTION job_disarmed(home bigint, home_database oid, environment text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+REVOKE ALL ON FUNCTION job_disarmed FROM PUBLIC;
+COMMENT ON FUNCTION job_disarmed IS 'Why a job that was armed there is disarmed here. NULL: it is armed.';
 
 CREATE FUNCTION job_circuit_state(circuit text, job_name text DEFAULT NULL, OUT state text, OUT since timestamptz, OUT probe_at timestamptz, OUT failures int)
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
@@ -1179,6 +1225,11 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 			   recent.avg_duration, recent.p95_duration,
 			   CASE WHEN d.kind <> 'external' THEN
 				   @extschema@.job_owner_problem(d.owner, d.owner_oid) END AS owner_problem,
+			   @extschema@.job_disarmed(d.home, d.home_database, d.environment) AS disarmed,
+			   CASE WHEN d.kind <> 'external' THEN
+				   @extschema@.job_owner_problem(d.owner, coalesce((SELECT r.oid FROM pg_catalog.pg_roles r
+																	WHERE r.rolname = d.owner), d.owner_oid))
+			   END AS owner_missing,
 			   circuit.state AS circuit_state, circuit.probe_at,
 			   waiting.refused, waiting.admitted_at,
 			   greatest(late.n, left_over.n, 0) AS items_overdue, late.since AS item_due,
@@ -1235,8 +1286,9 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 		SELECT f.*,
 			   f.items_overdue > 0 OR
 			   coalesce(f.due < f.clock - interval '60 seconds', false)
-			   AND NOT f.paused AND f.running = 0 AS overdue,
+			   AND NOT f.paused AND f.running = 0 AND f.disarmed IS NULL AS overdue,
 			   CASE
+				   WHEN f.disarmed IS NOT NULL THEN 'disarmed'
 				   WHEN f.owner_problem IS NOT NULL THEN 'held'
 				   WHEN f.paused THEN 'paused'
 				   WHEN f.started > 0 THEN 'running'
@@ -1257,6 +1309,8 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 	)
 	SELECT j.name AS job_name, j.kind, j.health,
 		   nullif(concat_ws('; ', CASE j.health
+			   WHEN 'disarmed' THEN format('%s; SELECT job_rearm(); lets the jobs here run%s', j.disarmed,
+										   '; then it is held: ' || j.owner_missing)
 			   WHEN 'held' THEN format('%s; correct the role, or SELECT job_alter(%L, ''{"owner": "..."}'');',
 									   j.owner_problem, j.name)
 			   WHEN 'paused' THEN format('by %s%s%s; SELECT job_resume(%L);', j.paused_by,
@@ -1286,7 +1340,8 @@ CREATE VIEW @extschema@.job_status WITH (security_barrier) AS
 			   WHEN 'ok' THEN CASE WHEN j.kind = 'items' THEN @extschema@.job_erasure_warning(j.name) END
 		   END, CASE WHEN j.clock_offset <> '0' THEN
 					format('pg_janitor.debug_clock_offset is %s', j.clock_offset) END), '') AS health_detail,
-		   j.schedule, j.time_zone, j.next_run, j.last_status, j.last_started,
+		   j.schedule, j.time_zone,
+		   CASE WHEN j.disarmed IS NULL THEN j.next_run END AS next_run, j.last_status, j.last_started,
 		   j.last_duration, j.last_rows, j.last_success, j.running, j.waiting,
 		   j.consecutive_failures, j.avg_duration, j.p95_duration, j.overdue,
 		   j.owner, j.tags
@@ -1295,7 +1350,7 @@ SET LOCAL search_path TO @extschema@, pg_temp;
 COMMENT ON VIEW job_status IS 'How each job is doing: one row per job of the roles that the current user is a member of.';
 COMMENT ON COLUMN job_status.job_name IS 'Name of the job.';
 COMMENT ON COLUMN job_status.kind IS 'Kind of the job.';
-COMMENT ON COLUMN job_status.health IS 'ok, never_run, running, late (by over 2 seconds), overdue (by over 60, or items are past their deadline), failing, paused, disabled, waiting_for_worker, circuit_open, rate_limited or held (its owner cannot run it).';
+COMMENT ON COLUMN job_status.health IS 'ok, never_run, running, late (by over 2 seconds), overdue (by over 60, or items are past their deadline), failing, paused, disabled, disarmed (it was made in another database), waiting_for_worker, circuit_open, rate_limited or held (its owner cannot run it).';
 COMMENT ON COLUMN job_status.health_detail IS 'What is the matter, and what to type.';
 COMMENT ON COLUMN job_status.schedule IS 'Schedule of the job.';
 COMMENT ON COLUMN job_status.time_zone IS 'Time zone the schedule is read in.';
@@ -1446,7 +1501,8 @@ CREATE VIEW @extschema@.job_holds WITH (security_barrier) AS
 	FROM @extschema@.job_hold h
 	WHERE EXISTS (SELECT FROM pg_catalog.pg_class c
 				  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-				  WHERE (c.oid = h.relation_oid OR
+				  WHERE ((c.oid = h.relation_oid AND
+						  h.home = (SELECT home.last_value FROM @extschema@.job_home home)) OR
 						 format('%I.%I', n.nspname, c.relname) = h.relation)
 					AND pg_catalog.pg_has_role(c.relowner, 'MEMBER'))
 	   OR (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname = current_user);
@@ -1804,20 +1860,23 @@ COMMENT ON FUNCTION job_revoke IS 'Takes back what job_grant() gave with that ca
  * src/mask_key.c), the others know nothing.
  */
 GRANT EXECUTE ON FUNCTION job_running(), job_progress_rows(), job_heavy_room(), job_owner_problem(text, oid), job_circuit_state(text, text) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION job_disarmed(bigint, oid, text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_erasure_warning(text) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_args(), job_arg(text), job_execution_id(), job_scheduled_for(), job_now(), job_report(bigint, jsonb) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_mask_hash, job_mask_name, job_mask_email TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_mask_partial, job_mask_phone, job_mask_text, job_mask_ip, job_mask_number, job_mask_json TO PUBLIC;
 GRANT EXECUTE ON FUNCTION job_mask_date(date, text), job_mask_date(timestamp, text), job_mask_date(timestamptz, text, text) TO PUBLIC;
 
-SELECT @extschema@.job_mask_create_key('default'::pg_catalog.text, NULL::pg_catalog.text, false);
-SELECT @extschema@.job_mask_create_key('receipts'::pg_catalog.text, NULL::pg_catalog.text, false);
-
-/* A word to whoever has not preloaded the library. */
-CREATE FUNCTION job_check_installation()
-RETURNS void
-AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-REVOKE ALL ON FUNCTION job_check_installation FROM PUBLIC;
-COMMENT ON FUNCTION job_check_installation IS 'Warns if the library is not preloaded.';
-SELECT @extschema@.job_check_installation();
-DROP FUNCTION job_check_installation();
+/*
+ * The keys that are everybody's, without the library's help: that refuses to
+ * write into the tables of another version, and a newer one has to be able to
+ * install this.
+ */
+SET LOCAL search_path TO pg_catalog, pg_temp;
+WITH made AS (
+	INSERT INTO @extschema@.job_mask_key (name, id) VALUES ('default', gen_random_uuid()), ('receipts', gen_random_uuid())
+	RETURNING id
+)
+INSERT INTO @extschema@.job_mask_secret (id, secret)
+SELECT id, sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) FROM made;
+SET LOCAL search_path TO @extschema@, pg_temp;

@@ -59,7 +59,8 @@ WHERE p.proname IN ('job_schedule_retention', 'job_set_rule')
   AND (p.proname = 'job_schedule_retention' OR c.attrelid = 'job_rule'::regclass)
   AND NOT c.attname = ANY (p.proargnames)
   AND c.attname NOT IN ('job_name', 'name', 'kind', 'rule', 'place', 'owner_oid', 'command', 'items',
-						'paused_by', 'paused_reason', 'paused_until', 'version', 'created_at', 'updated_at')
+						'paused_by', 'paused_reason', 'paused_until', 'home', 'home_database', 'environment',
+						'version', 'created_at', 'updated_at')
 ORDER BY 1, 2, 3;
 
 -- the same again writes nothing, and says nothing

@@ -4,7 +4,8 @@
  *	  What the SQL functions share: arguments and rights.
  *
  * The functions themselves: api_define.c makes and changes jobs, api_rule.c
- * their rules, api_pause.c stops and resumes them, api_run.c runs them, api_cancel.c cancels runs,
+ * their rules, api_pause.c stops and resumes them, api_rearm.c lets them run in
+ * a copy, api_run.c runs them, api_cancel.c cancels runs,
  * api_wait.c waits for runs, api_inspect.c looks at them, api_report.c is for
  * the inside of a run, api_coverage.c looks for what no rule erases, api_hold.c places legal holds, api_grant.c hands out
  * rights.

@@ -13,6 +13,7 @@
 #include "compat.h"
 
 #include "fmgr.h"
+#include "nodes/pg_list.h"
 
 #include "draft.h"
 #include "definition.h"
@@ -55,6 +56,9 @@ extern void janitor_job_bump(const JanitorJob *job);
 
 /* The job, which the current user may change, locked against changes. */
 extern JanitorJob *janitor_job_for_change(const char *job_name);
+
+/* The same of all jobs that a name means; NULL: every one he may act for. */
+extern List *janitor_jobs_for_change(const char *job_name);
 
 /* The job, which the current user may run. */
 extern JanitorJob *janitor_job_for_use(const char *job_name);

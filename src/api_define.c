@@ -23,6 +23,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+#include "home.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -71,7 +72,10 @@ timing_differs(const JanitorDraft *a, const JanitorDraft *b)
 	return janitor_draft_differs(a, b, Anum_definition_schedule) ||
 		janitor_draft_differs(a, b, Anum_definition_time_zone) ||
 		janitor_draft_differs(a, b, Anum_definition_jitter) ||
-		janitor_draft_differs(a, b, Anum_definition_enabled);
+		janitor_draft_differs(a, b, Anum_definition_enabled) ||
+		janitor_draft_differs(a, b, Anum_definition_home) ||
+		janitor_draft_differs(a, b, Anum_definition_home_database) ||
+		janitor_draft_differs(a, b, Anum_definition_environment);
 }
 
 static void
@@ -85,7 +89,10 @@ stamp_draft(JanitorDraft *draft, JanitorDraft *old)
 					  Int32GetDatum(version + 1), false);
 	janitor_draft_set(draft, Anum_definition_updated_at, now, false);
 	if (old == NULL)
+	{
 		janitor_draft_set(draft, Anum_definition_created_at, now, false);
+		janitor_draft_arm(draft);
+	}
 }
 
 TimestampTz
@@ -211,7 +218,8 @@ complete_existing(JanitorDraft *draft, const JanitorDraft *old)
 	static const AttrNumber kept[] = {
 		Anum_definition_name, Anum_definition_paused_by,
 		Anum_definition_paused_reason, Anum_definition_paused_until,
-		Anum_definition_created_at
+		Anum_definition_home, Anum_definition_home_database,
+		Anum_definition_environment, Anum_definition_created_at
 	};
 
 	for (int i = 0; i < lengthof(kept); i++)
@@ -272,6 +280,7 @@ janitor_define_job(JanitorDraft *draft, const char *job_name)
 		return janitor_draft_save(draft, NULL, "create");
 	}
 	check_may_replace(job);
+	janitor_job_warn_disarmed(job);
 	janitor_draft_load(&old, job->tuple);
 	check_kind(draft, &old);
 	complete_existing(draft, &old);
@@ -350,6 +359,7 @@ alter_job(const char *job_name, Jsonb *changes)
 	JanitorDraft old;
 	TimestampTz next;
 
+	janitor_job_warn_disarmed(job);
 	janitor_draft_load(&old, job->tuple);
 	draft = old;
 	janitor_draft_set_options(&draft, changes, false);
@@ -392,6 +402,8 @@ set_enabled(const char *job_name, bool enabled)
 	JanitorJob *job = janitor_job_for_change(job_name);
 	JanitorDraft draft;
 
+	if (enabled)
+		janitor_job_warn_disarmed(job);
 	janitor_draft_load(&draft, job->tuple);
 	janitor_draft_set(&draft, Anum_definition_enabled, BoolGetDatum(enabled),
 					  false);

@@ -78,6 +78,7 @@ static const struct
 	{"job_enable", DEFINE},
 	{"job_disable", DEFINE},
 	{"job_unschedule", DEFINE},
+	{"job_rearm", DEFINE},
 	{"job_hold_place", DEFINE},
 	{"job_hold_release", DEFINE},
 	{"job_schedule_external", DEFINE},

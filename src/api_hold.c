@@ -240,7 +240,7 @@ lock_relations_of(const JanitorHold *hold)
 
 	if (OidIsValid(named))
 		janitor_hold_lock_exclusively(named);
-	if (hold->relation_oid != named)
+	if (hold->relation_oid != named && OidIsValid(hold->relation_oid))
 		janitor_hold_lock_exclusively(hold->relation_oid);
 }
 

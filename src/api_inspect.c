@@ -20,12 +20,14 @@
 #include "utils/timestamp.h"
 
 #include "gate.h"
+#include "home.h"
 #include "settings.h"
 #include "shmem.h"
 
 PG_FUNCTION_INFO_V1(job_next_runs);
 PG_FUNCTION_INFO_V1(job_running);
 PG_FUNCTION_INFO_V1(job_owner_problem);
+PG_FUNCTION_INFO_V1(job_disarmed);
 PG_FUNCTION_INFO_V1(job_why);
 PG_FUNCTION_INFO_V1(job_check_installation);
 
@@ -128,6 +130,21 @@ job_owner_problem(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(problem));
 }
 
+/* job_disarmed(home bigint, home_database oid, environment text) returns text */
+Datum
+job_disarmed(PG_FUNCTION_ARGS)
+{
+	const char *problem;
+
+	problem = janitor_home_problem(PG_ARGISNULL(0) ? 0 : PG_GETARG_INT64(0),
+								   PG_ARGISNULL(1) ? InvalidOid :
+								   PG_GETARG_OID(1),
+								   janitor_arg_text(fcinfo, 2));
+	if (problem == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(problem));
+}
+
 /* --- job_why --- */
 
 /* One row: hint only where something is wrong. */
@@ -183,8 +200,13 @@ check_job_state(ReturnSetInfo *result, const JanitorJob *job)
 {
 	const char *problem = job->kind == JANITOR_KIND_EXTERNAL ? NULL :
 	janitor_job_owner_problem(job);
+	const char *disarmed = janitor_job_disarmed(job);
 	const char *paused = "the job is not paused";
 
+	put_check(result, "armed", disarmed == NULL,
+			  disarmed ? psprintf("the job is disarmed: %s", disarmed) :
+			  "the job is armed in this database",
+			  "SELECT job_rearm();");
 	put_check(result, "enabled", job->enabled,
 			  job->enabled ? "the job is enabled" :
 			  "the job is disabled: only triggers run it",
@@ -216,7 +238,8 @@ check_next_run(ReturnSetInfo *result, const JanitorJob *job)
 	}
 	found = janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry);
 	if (!found)
-		put_check(result, "schedule", !job->enabled || job->run_on_start,
+		put_check(result, "schedule", job->run_on_start ||
+				  !janitor_job_runs_by_itself(job),
 				  psprintf("the schedule \"%s\" has no next run",
 						   job->schedule),
 				  "The next look of the scheduler restores it.");
@@ -524,10 +547,18 @@ job_why(PG_FUNCTION_ARGS)
 
 /* --- at CREATE EXTENSION --- */
 
-/* job_check_installation() returns void; the install script calls it once */
+/* job_check_installation(version text) returns void; scripts begin with it */
 Datum
 job_check_installation(PG_FUNCTION_ARGS)
 {
+	char	   *version = janitor_arg_text_required(fcinfo, 0, "version");
+
+	if (janitor_version_precedes(JANITOR_EXTENSION_VERSION, version))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("pg_janitor library is version \"%s\", too old for version \"%s\" of the extension",
+						JANITOR_EXTENSION_VERSION, version),
+				 errhint("Install the library of that version, and restart the server.")));
 	if (!janitor_shmem_available())
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

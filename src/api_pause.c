@@ -49,9 +49,8 @@ collect_owned(HeapTuple tuple, void *arg)
 		owned->names = lappend(owned->names, job->name);
 }
 
-/* The jobs that a call means, locked; NULL: all that the caller may act for. */
-static List *
-jobs_for_change(const char *job_name)
+List *
+janitor_jobs_for_change(const char *job_name)
 {
 	Owned		owned = {NIL};
 
@@ -119,7 +118,7 @@ job_pause(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"until\" must be in the future")));
 
-	foreach(cell, jobs_for_change(janitor_arg_text(fcinfo, 0)))
+	foreach(cell, janitor_jobs_for_change(janitor_arg_text(fcinfo, 0)))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (pause_job(lfirst(cell), &pause))
@@ -244,7 +243,7 @@ job_resume(PG_FUNCTION_ARGS)
 	int			count = 0;
 
 	janitor_prevent_misuse("job_resume()");
-	foreach(cell, jobs_for_change(janitor_arg_text(fcinfo, 0)))
+	foreach(cell, janitor_jobs_for_change(janitor_arg_text(fcinfo, 0)))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (resume_job(lfirst(cell), catch_up))

@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "api_run.h"
+#include "home.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -152,6 +153,7 @@ janitor_trigger(const char *job_name, Jsonb *args, TimestampTz run_at,
 
 	janitor_shmem_require();
 	job = janitor_job_for_use(job_name);
+	janitor_job_warn_disarmed(job);
 	run_at = due_time(run_at);
 	if (key == NULL)
 		return insert_trigger(job, NULL, args, run_at, 0);
@@ -162,6 +164,7 @@ janitor_trigger(const char *job_name, Jsonb *args, TimestampTz run_at,
 int64
 janitor_trigger_replay(const JanitorJob *job)
 {
+	janitor_job_warn_disarmed(job);
 	return trigger_with_key(job, JANITOR_KEY_REPLAY, NULL,
 							due_time(DT_NOBEGIN));
 }
@@ -227,6 +230,7 @@ job_retry(PG_FUNCTION_ARGS)
 				 errmsg("the job of execution " INT64_FORMAT " does not exist any more",
 						id)));
 	check_can_retry(&execution);
+	janitor_job_warn_disarmed(job);
 	PG_RETURN_INT64(insert_trigger(job, NULL, execution.args,
 								   due_time(DT_NOBEGIN), id));
 }

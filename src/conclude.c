@@ -30,6 +30,9 @@
  *
  * The third crash in a row pauses the job.
  *
+ * What was in progress in the original of this database has its consequences
+ * there: of the loss of a disarmed job's run nothing follows.
+ *
  * A run that was itself started by on_failure tells nobody of its failure,
  * and no further attempt of it does: two jobs that name each other would never
  * end.
@@ -48,6 +51,7 @@
 #include "draft.h"
 #include "fault.h"
 #include "gate.h"
+#include "home.h"
 #include "object.h"
 #include "settings.h"
 
@@ -184,13 +188,13 @@ janitor_unclaim(int64 execution_id)
 		janitor_requeue(&was, janitor_clock(), NULL);
 }
 
-/* Of a disabled job nothing runs by itself. */
+/* Of a disabled job nothing does. */
 static bool
 runs_by_itself(const char *job_name)
 {
 	JanitorJob *job = janitor_job_load(job_name);
 
-	return job != NULL && job->enabled;
+	return job != NULL && janitor_job_runs_by_itself(job);
 }
 
 static void
@@ -509,6 +513,13 @@ count_batches(const JanitorExecution *execution, const JanitorJob *job,
 		janitor_cursor_forget(execution->job_name, execution->id);
 }
 
+static bool
+is_of_the_original(const JanitorJob *job, JanitorLoss loss)
+{
+	return loss != JANITOR_LOSS_NONE && loss != JANITOR_LOSS_UNBEGUN &&
+		janitor_job_disarmed(job) != NULL;
+}
+
 bool
 janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 				 const JanitorOutcome *outcome, JanitorLoss loss)
@@ -518,7 +529,7 @@ janitor_conclude(const JanitorExecution *execution, const JanitorJob *job,
 	count_batches(execution, job, &counted);
 	if (!janitor_execution_finish(execution->id, &counted))
 		return false;
-	if (job == NULL)
+	if (job == NULL || is_of_the_original(job, loss))
 		return true;
 	janitor_announce_run(job, execution->id, &counted);
 	tell_scheduler(execution, outcome->status, loss);

@@ -13,9 +13,10 @@
  * jitter runs a fixed delay after each of them, kept as run_at.  The series
  * of occurrences never depends on the delay.
  *
- * The schedule entry.  An enabled job whose schedule has a next occurrence
- * owns exactly one row of job_queue with the key JANITOR_KEY_SCHEDULE, moved
- * from occurrence to occurrence by updates; see janitor_job_sync_entry().
+ * The schedule entry.  A job that is enabled and armed, and whose schedule has
+ * a next occurrence, owns exactly one row of job_queue with the key
+ * JANITOR_KEY_SCHEDULE, moved from occurrence to occurrence by updates; see
+ * janitor_job_sync_entry().
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -36,6 +37,7 @@
 #include "utils/timestamp.h"
 
 #include "command.h"
+#include "home.h"
 #include "nearest.h"
 #include "settings.h"
 
@@ -166,6 +168,12 @@ janitor_job_from_tuple(HeapTuple tuple)
 	job->settings = DatumGetJsonbP(values[Anum_definition_settings - 1]);
 	job->owner = TextDatumGetCString(values[Anum_definition_owner - 1]);
 	job->owner_oid = DatumGetObjectId(values[Anum_definition_owner_oid - 1]);
+	job->home = nulls[Anum_definition_home - 1] ? 0 :
+		DatumGetInt64(values[Anum_definition_home - 1]);
+	job->home_database =
+		DatumGetObjectId(values[Anum_definition_home_database - 1]);
+	job->environment = text_or_null(values[Anum_definition_environment - 1],
+									nulls[Anum_definition_environment - 1]);
 	job->version = DatumGetInt32(values[Anum_definition_version - 1]);
 	job->updated_at = DatumGetTimestampTz(values[Anum_definition_updated_at - 1]);
 	load_timing(job, values, nulls);
@@ -506,7 +514,7 @@ insert_schedule_entry(const JanitorJob *job, TimestampTz occurrence)
 TimestampTz
 janitor_job_sync_entry(const JanitorJob *job, TimestampTz now, bool recompute)
 {
-	TimestampTz occurrence = job->enabled ?
+	TimestampTz occurrence = janitor_job_runs_by_itself(job) ?
 	janitor_job_occurrence(job, DT_NOBEGIN, now) : DT_NOEND;
 	JanitorEntry entry;
 

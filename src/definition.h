@@ -74,6 +74,9 @@ typedef struct JanitorJob
 	int			keep_runs;
 	bool		paused;
 	TimestampTz paused_until;	/* DT_NOEND: until resumed */
+	int64		home;			/* where it was armed, see home.c; 0: never */
+	Oid			home_database;
+	char	   *environment;	/* likewise; NULL: never */
 	int			version;
 	TimestampTz updated_at;
 } JanitorJob;

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 
 #include "conclude.h"
+#include "home.h"
 #include "mark.h"
 #include "session.h"
 #include "settings.h"
@@ -589,7 +590,7 @@ prepare_for_entry(JanitorEntry *entry, void *arg)
 	JanitorJob *job = janitor_job_load(entry->job_name);
 
 	if (job != NULL && job->kind != JANITOR_KIND_EXTERNAL &&
-		job->enabled && !job->paused &&
+		!job->paused && janitor_job_runs_by_itself(job) &&
 		janitor_job_owner_problem(job) == NULL)
 	{
 		JanitorStaff *staff = janitor_find_staff(round, job->owner_oid);

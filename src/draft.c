@@ -29,6 +29,7 @@
 
 #include "nearest.h"
 #include "option.h"
+#include "settings.h"
 
 /* What a user can set, and what it is when not set (NULL: null). */
 typedef struct Option
@@ -157,6 +158,17 @@ janitor_draft_kind(const JanitorDraft *draft)
 {
 	return janitor_kind_from_name(janitor_draft_text(draft,
 													 Anum_definition_kind));
+}
+
+void
+janitor_draft_arm(JanitorDraft *draft)
+{
+	janitor_draft_set(draft, Anum_definition_home,
+					  Int64GetDatum(janitor_home()), false);
+	janitor_draft_set(draft, Anum_definition_home_database,
+					  ObjectIdGetDatum(MyDatabaseId), false);
+	janitor_draft_set_text(draft, Anum_definition_environment,
+						   janitor_environment);
 }
 
 bool

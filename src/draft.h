@@ -41,6 +41,9 @@ extern char *janitor_draft_text(const JanitorDraft *draft, AttrNumber column);
 
 extern JanitorKind janitor_draft_kind(const JanitorDraft *draft);
 
+/* From now on it is at home in this database, see home.c. */
+extern void janitor_draft_arm(JanitorDraft *draft);
+
 /* Is the column as it is in a new job? */
 extern bool janitor_draft_is_default(const JanitorDraft *draft,
 									 AttrNumber column);

@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "definition.h"
+#include "home.h"
 #include "session.h"
 #include "shmem.h"
 
@@ -176,7 +177,7 @@ prune_some(const char *job_name)
 	MemSet(&prune, 0, sizeof(prune));
 	janitor_begin();
 	prune.job = janitor_job_load(job_name);
-	if (prune.job != NULL)
+	if (prune.job != NULL && janitor_job_disarmed(prune.job) == NULL)
 	{
 		prune.oldest = GetCurrentTimestamp() - prune.job->keep_history;
 		prune.beyond = palloc(DELETED_AT_ONCE * sizeof(JanitorExecution));

@@ -292,8 +292,8 @@ is_of_owner(const JanitorHold *hold, Oid relid)
 
 /*
  * A hold belongs to the relation that has the name, and to the one that had
- * it when it was placed: a table may have been renamed, or a dump restored
- * where it has another OID.
+ * it when it was placed: a table may have been renamed.  Of one that came with
+ * a dump only the name is known.
  */
 static void
 collect_hold(JanitorHold *hold, void *arg)

@@ -190,7 +190,7 @@ watch_clock(void)
 	TimestampTz now = janitor_clock();
 
 	if (now < last - USECS_PER_SEC)
-		janitor_databases_recheck();
+		janitor_databases_recheck(false);
 	last = now;
 }
 
@@ -239,8 +239,8 @@ janitor_launcher_main(Datum argument)
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			if (janitor_reload_settings())
+				janitor_databases_recheck(true);
 			janitor_databases_recheck_disabled();
 		}
 		if (janitor_launcher_take_rescan())

@@ -44,6 +44,7 @@
 
 #include "conclude.h"
 #include "gate.h"
+#include "home.h"
 #include "mark.h"
 #include "settings.h"
 #include "shmem.h"
@@ -365,6 +366,9 @@ is_shut(Claim *claim, TimestampTz *until)
 		*until = claim->now + ENABLED_RETRY;
 		return true;
 	}
+	*until = DT_NOEND;
+	if (janitor_job_disarmed(job) != NULL)
+		return true;
 	*until = job->paused_until;
 	if (job->paused)
 		return true;

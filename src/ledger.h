@@ -47,6 +47,7 @@ typedef enum JanitorRelation
 	JANITOR_COUNTER,
 	JANITOR_COUNTER_PKEY,		/* (job_name, writer) */
 	JANITOR_CHANGE,
+	JANITOR_CHANGE_JOB,			/* (job_name, id) */
 	JANITOR_CHANGE_SEQUENCE,
 	JANITOR_RULE,
 	JANITOR_RULE_PKEY,			/* (job_name, rule) */
@@ -86,6 +87,7 @@ typedef enum JanitorRelation
 	JANITOR_REPLAY,
 	JANITOR_REPLAY_PKEY,		/* (id) */
 	JANITOR_REPLAY_SEQUENCE,
+	JANITOR_HOME,				/* a sequence */
 	JANITOR_RELATIONS			/* how many */
 } JanitorRelation;
 
@@ -129,6 +131,9 @@ enum
 	Anum_definition_paused_by,
 	Anum_definition_paused_reason,
 	Anum_definition_paused_until,
+	Anum_definition_home,
+	Anum_definition_home_database,
+	Anum_definition_environment,
 	Anum_definition_version,
 	Anum_definition_created_at,
 	Anum_definition_updated_at,
@@ -286,7 +291,8 @@ enum
 	Anum_hold_placed_at,
 	Anum_hold_released_by,
 	Anum_hold_released_at,
-	Natts_hold = Anum_hold_released_at
+	Anum_hold_home,
+	Natts_hold = Anum_hold_home
 };
 
 enum
@@ -537,7 +543,7 @@ typedef struct JanitorExecution
 
 /* --- the extension and its relations; inside a transaction --- */
 
-/* Is there a committed, usable pg_janitor in this database? */
+/* Is there a pg_janitor in this database, of the library's version? */
 extern bool janitor_extension_exists(void);
 
 /* Schema of the extension; error if there is no extension. */
@@ -546,8 +552,20 @@ extern Oid	janitor_extension_schema(void);
 /* OID of one of our relations; error if there is no extension. */
 extern Oid	janitor_relation(JanitorRelation which);
 
-/* Installed version, NULL if none; palloc'd. */
-extern char *janitor_installed_version(void);
+/*
+ * The version of a pg_janitor in this database that is not the library's, and
+ * what to do about it; NULL: there is none, or it is.  palloc'd.
+ */
+extern char *janitor_other_version(const char **hint);
+
+/* Is the first version, by its numbers, older than the second? */
+extern bool janitor_version_precedes(const char *version, const char *other);
+
+/*
+ * The random number that CREATE EXTENSION has given this database.  A dump
+ * does not carry it, a copy of the files does.
+ */
+extern int64 janitor_home(void);
 
 /* --- names --- */
 
@@ -582,6 +600,9 @@ extern void janitor_definition_update(HeapTuple old, Datum *values,
 extern void janitor_definition_delete(HeapTuple old);
 extern void janitor_change_insert(const char *job_name, const char *action,
 								  Jsonb *before, Jsonb *after);
+
+/* Is the newest change of the job that it was removed? */
+extern bool janitor_was_removed(const char *job_name);
 
 /* --- job_queue --- */
 
@@ -817,7 +838,8 @@ typedef struct JanitorHold
 {
 	int64		id;
 	char	   *relation;		/* qualified and quoted */
-	Oid			relation_oid;	/* what that was when the hold was placed */
+	Oid			relation_oid;	/* what that was when the hold was placed;
+								 * InvalidOid: in another database */
 	char	   *relation_owner; /* and whose */
 	char	   *predicate;		/* over the row r; NULL: every row */
 	char	   *reason;
@@ -944,6 +966,9 @@ extern void janitor_work_insert(const char *job_name, const char *role,
 extern bool janitor_work_delete(const char *job_name, const char *role);
 extern void janitor_work_delete_all(const char *job_name);
 
+/* The OIDs of roles are looked up anew: the rows came with a dump. */
+extern void janitor_work_find_roles(const char *job_name);
+
 /* Was any job granted to this role? */
 extern bool janitor_work_any(const char *role);
 
@@ -981,6 +1006,9 @@ extern void janitor_circuit_update(JanitorCircuit *circuit,
 extern void janitor_circuit_set_breaker(JanitorCircuit *circuit,
 										const JanitorBreaker *breaker);
 extern void janitor_circuit_delete(JanitorCircuit *circuit);
+
+/* The OID of its owner is looked up anew: the row came with a dump. */
+extern void janitor_circuit_find_owner(const char *name);
 
 /* Calls `each` for every circuit. */
 extern void janitor_circuit_scan(void (*each) (JanitorCircuit *circuit,

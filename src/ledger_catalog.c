@@ -21,8 +21,10 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/pg_extension.h"
+#include "commands/sequence.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -54,6 +56,7 @@ static const struct
 	[JANITOR_COUNTER] = {"job_counter", Natts_counter},
 	[JANITOR_COUNTER_PKEY] = {"job_counter_pkey", 0},
 	[JANITOR_CHANGE] = {"job_change", Natts_change},
+	[JANITOR_CHANGE_JOB] = {"job_change_job_name_id_idx", 0},
 	[JANITOR_CHANGE_SEQUENCE] = {"job_change_id_seq", 0},
 	[JANITOR_RULE] = {"job_rule", Natts_rule},
 	[JANITOR_RULE_PKEY] = {"job_rule_pkey", 0},
@@ -92,6 +95,7 @@ static const struct
 	[JANITOR_REPLAY] = {"job_replay", Natts_replay},
 	[JANITOR_REPLAY_PKEY] = {"job_replay_pkey", 0},
 	[JANITOR_REPLAY_SEQUENCE] = {"job_replay_id_seq", 0},
+	[JANITOR_HOME] = {"job_home", 0},
 };
 
 /*
@@ -103,6 +107,7 @@ typedef struct JanitorCatalog
 	bool		valid;
 	Oid			schema;
 	Oid			oids[JANITOR_RELATIONS];
+	int64		home;			/* 0: not read yet */
 } JanitorCatalog;
 
 static JanitorCatalog catalog;
@@ -202,6 +207,25 @@ error_no_extension(void)
 			 errhint("Run CREATE EXTENSION %s.", JANITOR_EXTENSION_NAME)));
 }
 
+bool
+janitor_version_precedes(const char *version, const char *other)
+{
+	int			a[2] = {0, 0};
+	int			b[2] = {0, 0};
+
+	(void) sscanf(version, "%d.%d", &a[0], &a[1]);
+	(void) sscanf(other, "%d.%d", &b[0], &b[1]);
+	return a[0] != b[0] ? a[0] < b[0] : a[1] < b[1];
+}
+
+static const char *
+version_hint(const char *version)
+{
+	if (janitor_version_precedes(JANITOR_EXTENSION_VERSION, version))
+		return "Install the library of that version, and restart the server.";
+	return "Run ALTER EXTENSION pg_janitor UPDATE.";
+}
+
 static void
 check_version(const char *version)
 {
@@ -211,8 +235,7 @@ check_version(const char *version)
 				 errmsg("%s library is version \"%s\" but the extension in this database is version \"%s\"",
 						JANITOR_EXTENSION_NAME, JANITOR_EXTENSION_VERSION,
 						version),
-				 errhint("Run ALTER EXTENSION %s UPDATE.",
-						 JANITOR_EXTENSION_NAME)));
+				 errhint("%s", version_hint(version))));
 }
 
 /*
@@ -228,6 +251,7 @@ fill_catalog(void)
 	Assert(IsTransactionState());
 	register_callback();
 	catalog.valid = false;
+	catalog.home = 0;
 	lookup_disturbed = false;
 
 	catalog.schema = find_extension(&version);
@@ -246,20 +270,19 @@ fill_catalog(void)
 	catalog.valid = !lookup_disturbed;
 }
 
-/*
- * Is there a pg_janitor in this database?  Of another version too: then
- * janitor_relation() says so, which is better than silence.
- */
 bool
 janitor_extension_exists(void)
 {
+	char	   *version = NULL;
 	Oid			schema;
 	Oid			oids[JANITOR_RELATIONS];
 
 	if (catalog.valid)
 		return true;
-	schema = find_extension(NULL);
-	return OidIsValid(schema) && find_relations(schema, oids) == NULL;
+	schema = find_extension(&version);
+	return OidIsValid(schema) &&
+		strcmp(version, JANITOR_EXTENSION_VERSION) == 0 &&
+		find_relations(schema, oids) == NULL;
 }
 
 Oid
@@ -284,12 +307,46 @@ janitor_relation(JanitorRelation which)
 }
 
 char *
-janitor_installed_version(void)
+janitor_other_version(const char **hint)
 {
 	char	   *version = NULL;
 
 	(void) find_extension(&version);
+	if (version == NULL || strcmp(version, JANITOR_EXTENSION_VERSION) == 0)
+		return NULL;
+	*hint = version_hint(version);
 	return version;
+}
+
+/* The one row of the sequence; its page is read like that of a table. */
+static int64
+read_home(Oid sequence)
+{
+	Relation	rel = relation_open(sequence, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0,
+										  NULL);
+	HeapTuple	tuple = systable_getnext(scan);
+	int64		home;
+	bool		isnull;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "sequence of OID %u has no row", sequence);
+	home = DatumGetInt64(heap_getattr(tuple, SEQ_COL_LASTVAL,
+									  RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	relation_close(rel, AccessShareLock);
+	return home;
+}
+
+/* It is set once and for all by CREATE EXTENSION. */
+int64
+janitor_home(void)
+{
+	Oid			sequence = janitor_relation(JANITOR_HOME);
+
+	if (catalog.home == 0)
+		catalog.home = read_home(sequence);
+	return catalog.home;
 }
 
 /* What the cache says has been found out to be wrong. */

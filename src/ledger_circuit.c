@@ -195,6 +195,33 @@ janitor_circuit_update(JanitorCircuit *circuit, const Interval *window,
 	update_locked(circuit, change_columns, &columns);
 }
 
+static void
+change_owner_oid(JanitorRow *row, const void *arg)
+{
+	janitor_row_set(row, Anum_circuit_owner_oid,
+					ObjectIdGetDatum(*(const Oid *) arg));
+}
+
+void
+janitor_circuit_find_owner(const char *name)
+{
+	JanitorCircuit circuit;
+	Oid			owner;
+
+	while (janitor_circuit_find(name, &circuit))
+	{
+		owner = get_role_oid(circuit.owner, true);
+		if (!OidIsValid(owner) || owner == circuit.owner_oid)
+			return;
+		if (janitor_circuit_lock(&circuit, true) == JANITOR_LOCKED)
+		{
+			update_locked(&circuit, change_owner_oid, &owner);
+			return;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
 void
 janitor_circuit_set_breaker(JanitorCircuit *circuit,
 							const JanitorBreaker *breaker)

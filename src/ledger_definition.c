@@ -198,6 +198,35 @@ session_user_name(void)
 	return name ? name : psprintf("%u", role);
 }
 
+static bool
+visit_newest_change(JanitorTable *table, HeapTuple tuple, void *arg)
+{
+	bool	   *removed = arg;
+	JanitorRow	row;
+
+	janitor_row_load(&row, table, tuple);
+	*removed = strcmp(janitor_row_text(&row, Anum_change_action),
+					  "unschedule") == 0;
+	return false;
+}
+
+bool
+janitor_was_removed(const char *job_name)
+{
+	JanitorTable table = janitor_table_open(JANITOR_CHANGE, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData key;
+	bool		removed = false;
+
+	janitor_key_text(&key, Anum_change_job_name, job_name);
+	(void) janitor_table_scan(&table, JANITOR_CHANGE_JOB, snapshot,
+							  BackwardScanDirection, 1, &key,
+							  visit_newest_change, &removed);
+	UnregisterSnapshot(snapshot);
+	janitor_table_close(&table);
+	return removed;
+}
+
 void
 janitor_change_insert(const char *job_name, const char *action,
 					  Jsonb *before, Jsonb *after)

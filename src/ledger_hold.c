@@ -31,6 +31,8 @@ hold_from_tuple(JanitorTable *table, HeapTuple tuple, JanitorHold *hold)
 	hold->id = janitor_row_int8(&row, Anum_hold_id, 0);
 	hold->relation = janitor_row_text(&row, Anum_hold_relation);
 	hold->relation_oid =
+		janitor_row_int8(&row, Anum_hold_home, 0) != janitor_home() ?
+		InvalidOid :
 		DatumGetObjectId(row.values[Anum_hold_relation_oid - 1]);
 	hold->relation_owner = janitor_row_text(&row, Anum_hold_relation_owner);
 	hold->predicate = janitor_row_text(&row, Anum_hold_predicate);
@@ -73,6 +75,7 @@ janitor_hold_insert(JanitorHold *hold)
 		janitor_row_set_time(&row, Anum_hold_until, hold->until);
 	janitor_row_set_text(&row, Anum_hold_placed_by, hold->placed_by);
 	janitor_row_set_time(&row, Anum_hold_placed_at, hold->placed_at);
+	janitor_row_set(&row, Anum_hold_home, Int64GetDatum(janitor_home()));
 	(void) janitor_row_insert(&table, &row);
 	janitor_table_close(&table);
 	return hold->id;

@@ -361,6 +361,35 @@ janitor_work_delete_all(const char *job_name)
 	janitor_table_close(&table);
 }
 
+static bool
+visit_find_role(JanitorTable *table, HeapTuple tuple, void *arg)
+{
+	JanitorRow	row;
+	Oid			role;
+
+	janitor_row_load(&row, table, tuple);
+	role = get_role_oid(janitor_row_text(&row, Anum_work_role), true);
+	if (!OidIsValid(role) ||
+		role == DatumGetObjectId(row.values[Anum_work_role_oid - 1]) ||
+		janitor_row_lock(table, &tuple->t_self,
+						 HeapTupleHeaderGetRawXmin(tuple->t_data), 0,
+						 LockWaitBlock, NULL) != JANITOR_LOCKED)
+		return true;
+	janitor_row_clear(&row);
+	janitor_row_set(&row, Anum_work_role_oid, ObjectIdGetDatum(role));
+	(void) janitor_row_update(table, tuple, &row);
+	return true;
+}
+
+void
+janitor_work_find_roles(const char *job_name)
+{
+	JanitorTable table = janitor_table_open(JANITOR_WORK, RowExclusiveLock);
+
+	scan_work(&table, job_name, visit_find_role, NULL);
+	janitor_table_close(&table);
+}
+
 /* There are few of them, and this is asked when a right is taken back. */
 bool
 janitor_work_any(const char *role)

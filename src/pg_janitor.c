@@ -5,8 +5,9 @@
  *
  * The hook changes no statement.  It only tells our processes what ended: a
  * prepared transaction that may have touched the queue, tables of ours that
- * were loaded by COPY, databases that came or went, roles that changed; and asks idle processes to leave a database
- * that somebody is about to drop, rename, move or copy.
+ * were loaded by COPY, an extension that is of another version now, databases
+ * that came or went, roles that changed; and asks idle processes to leave a
+ * database that somebody is about to drop, rename, move or copy.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -22,6 +23,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/inval.h"
 
 #include "bgworker.h"
 #include "coverage.h"
@@ -81,11 +83,13 @@ loads_jobs(const CopyStmt *statement)
 
 	if (!statement->is_from || statement->relation == NULL ||
 		(strcmp(statement->relation->relname, "job_definition") != 0 &&
+		 strcmp(statement->relation->relname, "job_execution") != 0 &&
 		 strcmp(statement->relation->relname, "job_queue") != 0) ||
 		!janitor_extension_exists())
 		return false;
 	relation = RangeVarGetRelid(statement->relation, NoLock, true);
 	return relation == janitor_relation(JANITOR_DEFINITION) ||
+		relation == janitor_relation(JANITOR_EXECUTION) ||
 		relation == janitor_relation(JANITOR_QUEUE);
 }
 
@@ -121,6 +125,14 @@ note_database_settings(const char *name)
 	janitor_settings_changed_at_end(get_database_oid(name, true));
 }
 
+/* It may have changed no table of ours that would tell. */
+static void
+note_other_version(void)
+{
+	CacheInvalidateRelcacheAll();
+	janitor_tables_loaded_at_end();
+}
+
 /* What our processes must know once it is committed. */
 static void
 after_statement(Node *statement)
@@ -137,6 +149,11 @@ after_statement(Node *statement)
 		case T_CopyStmt:
 			if (loads_jobs((CopyStmt *) statement))
 				janitor_tables_loaded_at_end();
+			break;
+		case T_AlterExtensionStmt:
+			if (strcmp(((AlterExtensionStmt *) statement)->extname,
+					   JANITOR_EXTENSION_NAME) == 0)
+				note_other_version();
 			break;
 		case T_CreatedbStmt:
 		case T_DropdbStmt:
@@ -182,7 +199,8 @@ utility_hook(PlannedStmt *plan, const char *query_string,
 	tag == T_AlterDatabaseStmt || tag == T_AlterDatabaseSetStmt ||
 	tag == T_AlterRoleSetStmt || tag == T_AlterRoleStmt ||
 	tag == T_DropRoleStmt || tag == T_GrantRoleStmt ||
-	tag == T_GrantStmt || tag == T_RenameStmt || tag == T_CopyStmt || tag == T_DropStmt;
+	tag == T_GrantStmt || tag == T_RenameStmt || tag == T_CopyStmt ||
+	tag == T_DropStmt || tag == T_AlterExtensionStmt;
 
 	if (interesting)
 		before_statement(statement);

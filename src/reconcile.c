@@ -11,6 +11,8 @@
  * went back, finds what was changed behind our back (rows loaded by a restore
  * or by replication, edits by hand).  A scheduler that ends with runs in hand
  * that it could not write leaves word, and the next one looks for them.
+ * Of jobs that are disarmed (home.c) the log is told; they have no next
+ * occurrence.
  *
  * Runs in the scheduler only, each job or run in a transaction of its own:
  * what cannot be put right for one of them (a row that an open transaction
@@ -22,6 +24,7 @@
  */
 #include "reconcile.h"
 
+#include "commands/dbcommands.h"
 #include "nodes/pg_list.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -29,6 +32,7 @@
 #include "conclude.h"
 #include "dispatch.h"
 #include "fault.h"
+#include "home.h"
 #include "session.h"
 #include "settings.h"
 #include "shmem.h"
@@ -88,18 +92,33 @@ typedef struct Closing
 	JanitorLoss loss;
 } Closing;
 
+/* The row came with a copy of the database. */
+static void
+describe_copied(Closing *closing, const JanitorJob *job)
+{
+	if (job != NULL && closing->outcome.status == JANITOR_INTERRUPTED &&
+		janitor_job_disarmed(job) != NULL)
+		closing->outcome.error_message = closing->outcome.detail =
+			"it was in progress when the database was copied";
+}
+
 static void
 close_execution(void *arg)
 {
 	Closing    *closing = arg;
 	JanitorExecution execution;
+	JanitorJob *job;
 
 	janitor_begin();
 	if (janitor_execution_find(closing->execution_id, &execution) &&
-		execution.status == JANITOR_RUNNING &&
-		janitor_conclude(&execution, janitor_job_load(execution.job_name),
-						 &closing->outcome, closing->loss))
-		janitor_log_outcome(&execution, &closing->outcome);
+		execution.status == JANITOR_RUNNING)
+	{
+		job = janitor_job_load(execution.job_name);
+		describe_copied(closing, job);
+		if (janitor_conclude(&execution, job, &closing->outcome,
+							 closing->loss))
+			janitor_log_outcome(&execution, &closing->outcome);
+	}
 	janitor_commit(false);
 }
 
@@ -331,6 +350,8 @@ typedef struct Needy
 	List	   *names;
 	TimestampTz now;			/* by janitor_clock() */
 	bool		at_start;
+	int			disarmed;		/* jobs, and why the first one is */
+	char	   *problem;
 } Needy;
 
 /*
@@ -350,8 +371,9 @@ needs_something(const JanitorJob *job, const Needy *needy)
 {
 	JanitorEntry entry;
 
-	if (!job->enabled)
-		return false;
+	if (!janitor_job_runs_by_itself(job))
+		return janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE,
+									  &entry);
 	if (job->run_on_start && needy->at_start)
 		return true;
 	if (job->schedule == NULL)
@@ -366,9 +388,12 @@ collect_needy(HeapTuple tuple, void *arg)
 	Needy	   *needy = arg;
 	MemoryContext caller = MemoryContextSwitchTo(needy->scratch);
 	JanitorJob *job = janitor_job_from_tuple(tuple);
+	const char *problem = janitor_job_disarmed(job);
 
 	if (needy->at_start && janitor_job_is_failing(job->name))
 		janitor_set_failing(janitor_job_hash(job->name), true);
+	if (problem != NULL && needy->disarmed++ == 0)
+		needy->problem = MemoryContextStrdup(needy->keep, problem);
 	if (needs_something(job, needy))
 	{
 		MemoryContextSwitchTo(needy->keep);
@@ -388,13 +413,31 @@ reconcile_job(const char *job_name, const Needy *needy)
 	if (!janitor_job_try_lock(job_name))
 		return;
 	job = janitor_job_load(job_name);
-	if (job == NULL || !job->enabled)
+	if (job == NULL)
 		return;
-	if (job->run_on_start && needy->at_start)
+	if (job->run_on_start && needy->at_start &&
+		janitor_job_runs_by_itself(job))
 		queue_start(job, needy->now);
 	(void) janitor_job_sync_entry(job, needy->now,
 								  janitor_entry_find_key(job->name, JANITOR_KEY_SCHEDULE, &entry) &&
 								  is_too_late(job, &entry, needy->now));
+}
+
+/* Once, and again when their number is another one. */
+static void
+log_disarmed(const Needy *needy)
+{
+	static int	logged = 0;
+
+	if (needy->disarmed > 0 && needy->disarmed != logged)
+		ereport(LOG,
+				(errmsg_plural("%d job of database \"%s\" is disarmed and does not run",
+							   "%d jobs of database \"%s\" are disarmed and do not run",
+							   needy->disarmed, needy->disarmed,
+							   get_database_name(MyDatabaseId)),
+				 errdetail("Of the first one: %s.", needy->problem),
+				 errhint("SELECT job_rearm(); in that database lets them run.")));
+	logged = needy->disarmed;
 }
 
 /* In transactions of bounded size: each job takes a lock. */
@@ -414,6 +457,7 @@ reconcile_jobs(bool at_start)
 										  ALLOCSET_DEFAULT_SIZES);
 	janitor_begin();
 	janitor_definition_scan(collect_needy, &needy);
+	log_disarmed(&needy);
 	foreach(cell, needy.names)
 	{
 		reconcile_job(lfirst(cell), &needy);

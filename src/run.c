@@ -38,6 +38,7 @@
 
 #include "conclude.h"
 #include "definition.h"
+#include "home.h"
 #include "run_items.h"
 #include "run_retention.h"
 #include "run_sql.h"
@@ -66,7 +67,8 @@ typedef struct Work
 	JanitorJob *job;
 	JanitorRun	run;
 	TimestampTz started_at;
-	bool		misplaced;		/* it belongs to another role's worker */
+	const char *unwanted;		/* it is not for this worker to begin, and
+								 * why; NULL: it is */
 } Work;
 
 /* --- timeouts --- */
@@ -218,12 +220,14 @@ check_may_begin(Work *work)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("job \"%s\" was dropped before the run began",
 						work->execution.job_name)));
-	work->misplaced = work->job->owner_oid != GetSessionUserId();
-	if (work->misplaced)
+	if (work->job->owner_oid != GetSessionUserId())
+		work->unwanted = "the job was given to another role";
+	else if (janitor_job_disarmed(work->job) != NULL)
+		work->unwanted = "the job was disarmed";
+	if (work->unwanted != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("job \"%s\" was given to another role before the run began",
-						work->execution.job_name)));
+				 errmsg("%s before the run began", work->unwanted)));
 }
 
 static void
@@ -394,7 +398,7 @@ failure_status(const Work *work, const JanitorError *error)
 	}
 	if (work->job == NULL)
 		return JANITOR_CANCELLED;
-	if (work->misplaced)
+	if (work->unwanted != NULL)
 		return JANITOR_INTERRUPTED; /* and queued again, free of charge */
 	if (error->sqlstate == ERRCODE_QUERY_CANCELED && !statement_timed_out)
 		return JANITOR_CANCELLED;	/* pg_cancel_backend() */
@@ -425,8 +429,8 @@ describe_failure(const Work *work, const JanitorError *error,
 			psprintf("canceled after the statement_timeout of %d ms",
 					 armed_statement_timeout);
 	else if (outcome->status == JANITOR_INTERRUPTED)
-		outcome->detail = work->misplaced ?
-			"the job was given to another role" : "the server was shut down";
+		outcome->detail = work->unwanted ? work->unwanted :
+			"the server was shut down";
 }
 
 /* In a transaction; NULL: nobody by name. */
@@ -451,7 +455,7 @@ record_failure(Work *work, const JanitorError *error)
 	if (outcome.status == JANITOR_CANCELLED && outcome.detail == NULL)
 		outcome.detail = who_cancelled();
 	janitor_conclude(&work->execution, work->job, &outcome,
-					 work->misplaced ? JANITOR_LOSS_UNBEGUN :
+					 work->unwanted ? JANITOR_LOSS_UNBEGUN :
 					 outcome.status == JANITOR_INTERRUPTED ?
 					 JANITOR_LOSS_ORDERLY : JANITOR_LOSS_NONE);
 	janitor_commit(false);

@@ -30,6 +30,7 @@
 
 #include <unistd.h>
 
+#include "commands/dbcommands.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
@@ -131,6 +132,24 @@ extension_exists(void)
 	exists = janitor_extension_exists();
 	janitor_commit(true);
 	return exists;
+}
+
+/* Another version's tables are left alone until they are updated. */
+static void
+report_other_version(void)
+{
+	char	   *version;
+	const char *hint;
+
+	janitor_begin();
+	version = janitor_other_version(&hint);
+	if (version != NULL)
+		ereport(LOG,
+				(errmsg("pg_janitor does not serve database \"%s\": its extension is version \"%s\", the library is version \"%s\"",
+						get_database_name(MyDatabaseId), version,
+						JANITOR_EXTENSION_VERSION),
+				 errhint("%s", hint)));
+	janitor_commit(true);
 }
 
 /* --- shutdown --- */
@@ -334,6 +353,7 @@ take_news(Scheduler *scheduler, JanitorNews *news)
 static void
 leave_for_good(Scheduler *scheduler)
 {
+	report_other_version();
 	janitor_retire_all();
 	janitor_forget_dead();
 	(void) janitor_scheduler_leave(scheduler->generation, DT_NOEND, false);
@@ -540,10 +560,10 @@ may_leave(const Scheduler *scheduler)
 static void
 reload_if_asked(void)
 {
-	if (ConfigReloadPending)
+	if (ConfigReloadPending && janitor_reload_settings())
 	{
-		ConfigReloadPending = false;
-		ProcessConfigFile(PGC_SIGHUP);
+		janitor_set_reconciled(0);
+		janitor_wake_now(MyDatabaseId);
 	}
 }
 
@@ -583,6 +603,8 @@ leave_unless_needed(Scheduler *scheduler)
 		janitor_scheduler_serves();
 		return;
 	}
+	if (janitor_enabled)
+		report_other_version();
 	if (janitor_scheduler_leave(news.generation, DT_NOEND, !janitor_enabled))
 		proc_exit(0);
 	proc_exit(1);				/* something was told meanwhile: once more */

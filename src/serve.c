@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "history.h"
+#include "home.h"
 #include "settings.h"
 #include "shmem.h"
 
@@ -598,15 +599,22 @@ drop_orphan(JanitorEntry *entry)
 }
 
 /*
- * The definition is gone, and so shall be the entries.  Not at first sight: a
- * restore may fill the queue before it fills the definitions.  What somebody
- * holds is left for the next time.
+ * The definition is gone, and so shall be the entries, if it is known that the
+ * job was removed: a restore may have filled the queue and, hours of other
+ * tables later, come to the definitions.  And not at first sight, should it be
+ * the same database that is restored.  What somebody holds is left for the
+ * next time.
  */
 static bool
 serve_orphans(JanitorService *service)
 {
 	JanitorNotedJob *noted = service->noted;
 
+	if (!janitor_was_removed(noted->name))
+	{
+		noted->look_at = DT_NOEND;	/* a definition tells of itself */
+		return true;
+	}
 	if (noted->orphan_until == DT_NOBEGIN)
 		noted->orphan_until = service->round->now + ORPHAN_GRACE;
 	if (noted->orphan_until > service->round->now)
@@ -643,6 +651,18 @@ has_problem(JanitorRound *round, JanitorNotedJob *noted, const JanitorJob *job)
 	return true;
 }
 
+/*
+ * Its next occurrence goes; whatever else is queued waits.  When it is armed,
+ * the queue is read afresh; that it is not, reconcile.c has logged.
+ */
+static bool
+leave_disarmed(JanitorService *service)
+{
+	if (service->scheduled && lock_entry(service, &service->occurrence))
+		(void) janitor_entry_delete(&service->occurrence);
+	return service->blocked;
+}
+
 bool
 janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 {
@@ -666,6 +686,8 @@ janitor_serve(JanitorRound *round, JanitorNotedJob *noted)
 	noted->orphan_until = DT_NOBEGIN;
 	noted->priority = service.job->priority;
 	noted->look_at = DT_NOBEGIN;
+	if (janitor_job_disarmed(service.job) != NULL)
+		return leave_disarmed(&service);
 	janitor_gate_open(&service.gate, service.job, round->now);
 	if (service.job->kind == JANITOR_KIND_EXTERNAL)
 		return janitor_offer(&service);

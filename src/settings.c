@@ -22,6 +22,8 @@ int			janitor_log_runs = JANITOR_LOG_FAILURES;
 bool		janitor_allow_superuser_jobs = true;
 char	   *janitor_on_failure = NULL;
 bool		janitor_store_error_detail = false;
+bool		janitor_restore_guard = true;
+char	   *janitor_environment = NULL;
 int			janitor_debug_clock_offset = 0;
 
 /* Belongs to whoever is inside janitor_with_now(). */
@@ -65,10 +67,30 @@ define_switches(void)
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
+/*
+ * Settings of the server alone: what one gives to a database or a role goes
+ * with its dump.
+ */
+static void
+define_guard(void)
+{
+	DefineCustomBoolVariable("pg_janitor.restore_guard",
+							 "Keeps jobs that were made in another database from running.",
+							 "Off: in a database that was copied, or restored from a dump, jobs run at once.",
+							 &janitor_restore_guard, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("pg_janitor.environment",
+							   "Name of what this server is for, such as prod or staging.",
+							   "Jobs that were made or armed under another name do not run.",
+							   &janitor_environment, "",
+							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+}
+
 void
 janitor_define_settings(void)
 {
 	define_switches();
+	define_guard();
 	DefineCustomIntVariable("pg_janitor.max_workers",
 							"Worker processes that run jobs, in the whole cluster.",
 							"They come out of max_worker_processes, as do one launcher and one scheduler for each active database.",
@@ -92,6 +114,21 @@ janitor_define_settings(void)
 							PGC_SIGHUP, GUC_UNIT_S | GUC_NOT_IN_SAMPLE,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("pg_janitor");
+}
+
+bool
+janitor_reload_settings(void)
+{
+	bool		guard = janitor_restore_guard;
+	char	   *environment = pstrdup(janitor_environment);
+	bool		changed;
+
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	changed = guard != janitor_restore_guard ||
+		strcmp(environment, janitor_environment) != 0;
+	pfree(environment);
+	return changed;
 }
 
 TimestampTz

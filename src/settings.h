@@ -29,10 +29,18 @@ extern int	janitor_log_runs;	/* JanitorLogRuns */
 extern bool janitor_allow_superuser_jobs;
 extern char *janitor_on_failure;	/* name of a job; "": none */
 extern bool janitor_store_error_detail;
+extern bool janitor_restore_guard;
+extern char *janitor_environment;
 extern int	janitor_debug_clock_offset; /* seconds */
 
 /* Defines them; from _PG_init. */
 extern void janitor_define_settings(void);
+
+/*
+ * Reads the configuration again.  true: jobs that were armed may be disarmed,
+ * or the reverse.
+ */
+extern bool janitor_reload_settings(void);
 
 /*
  * The scheduler's clock: now, shifted by pg_janitor.debug_clock_offset.  What

@@ -657,7 +657,7 @@ janitor_database_to_start(TimestampTz now, TimestampTz *wake_at)
 }
 
 void
-janitor_databases_recheck(void)
+janitor_databases_recheck(bool all)
 {
 	janitor_lock(LW_EXCLUSIVE);
 	for (int i = 0; i < JANITOR_MAX_DATABASES; i++)
@@ -668,7 +668,7 @@ janitor_databases_recheck(void)
 			break;
 		database->reconciled_at = 0;
 		database->last_start = 0;
-		if (database->next_due != DT_NOEND || database->disabled)
+		if (all || database->next_due != DT_NOEND || database->disabled)
 		{
 			janitor_tell(database, DT_NOBEGIN, true);
 			janitor_wake_database(database);

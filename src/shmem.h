@@ -141,8 +141,11 @@ extern void janitor_databases_set(const Oid *oids, int count);
  */
 extern Oid	janitor_database_to_start(TimestampTz now, TimestampTz *wake_at);
 
-/* The clock went back: every database is due for a look and a reconcile. */
-extern void janitor_databases_recheck(void);
+/*
+ * The clock went back: every database where anything is due some time is due
+ * for a look and a reconcile; or settings changed: every one.
+ */
+extern void janitor_databases_recheck(bool all);
 
 /* A reload: pg_janitor.enabled may be on again. */
 extern void janitor_databases_recheck_disabled(void);

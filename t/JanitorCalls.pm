@@ -85,6 +85,7 @@ our %CALLS = (
 		who => 'operate define',
 		args => [ job_name => "'nightly'", catch_up => 'true' ]
 	},
+	'job_rearm' => { who => 'define', args => [ job_name => "'nightly'" ] },
 	'job_trigger' => {
 		who => 'operate define',
 		args => [ job_name => "'nightly'", args => q('{"a": 2}'),
@@ -130,6 +131,10 @@ our %CALLS = (
 	'job_owner_problem' => {
 		who => 'public', stranger => '00000',
 		args => [ owner => "'app'", owner_oid => '10' ]
+	},
+	'job_disarmed' => {
+		who => 'public', stranger => '00000',
+		args => [ home => '1', home_database => '1', environment => "'prod'" ]
 	},
 	'job_circuit_state' => {
 		who => 'public', stranger => '00000', args => [ circuit => "'wire'" ]
