@@ -248,6 +248,16 @@ our %CALLS = (
 		who => 'define', stranger => '42501',
 		args => [ relation => "'app.people'", job_name => "'new'" ]
 	},
+	'job_receipt_verify' => {
+		who => 'observe operate define', args => [ job_name => "'people'" ]
+	},
+	'job_receipt_find' => {
+		who => 'operate define', args => [ job_name => "'people'", item_key => "'1'" ]
+	},
+	'job_receipt_import' => { who => 'superuser', args => [ source => "'job_receipt'" ] },
+	'job_erasure_replay' => {
+		who => 'operate define', args => [ job_name => "'people'", since => "'2026-01-01'" ]
+	},
 	'job_erasure_watch' => { who => 'superuser', state => '39P03', scalar => 1, args => [] },
 
 	'job_grant' => {
@@ -298,7 +308,8 @@ sub calls_fixture
 		SELECT job_schedule_retention('keeps', NULL, 'app.letters', 'sent', '90 days', owner => 'app');
 		SELECT job_set_rule('keeps', 'second', 'app.people', expired_when => 'r.note = ''old''');
 		SELECT job_schedule_items('people', NULL, 'SELECT id, email FROM app.people',
-			command => 'SELECT 1 / (2 - ($1->>''id'')::int)', owner => 'app');
+			command => 'SELECT 1 / (2 - ($1->>''id'')::int)', receipts => true,
+			subjects => 'SELECT id, email FROM app.people', owner => 'app');
 		SELECT job_set_circuit('wire', owner => 'app'), job_set_circuit('spare', owner => 'app');
 		SELECT job_schedule_external('mail', circuit => 'wire', owner => 'app'),
 			job_set_rate_limit('mail', 100, '1 h', 'teacher');
