@@ -73,7 +73,7 @@ new_row(JanitorRow *row, const char *job_name, int writer)
 	janitor_row_clear(row);
 	janitor_row_set_text(row, Anum_counter_job_name, job_name);
 	janitor_row_set(row, Anum_counter_writer, Int32GetDatum(writer));
-	for (AttrNumber i = Anum_counter_succeeded; i <= Natts_counter; i++)
+	for (int i = Anum_counter_succeeded; i <= Natts_counter; i++)
 		janitor_row_set(row, i, Int64GetDatum(0));
 }
 

@@ -26,7 +26,7 @@ janitor_parse(const char *text, RawParseMode mode)
 	bool		strings = standard_conforming_strings;
 	bool		warning = escape_string_warning;
 	int			quote = backslash_quote;
-	List	   *result;
+	List	   *result = NIL;
 
 	standard_conforming_strings = true;
 	escape_string_warning = false;
