@@ -10,6 +10,7 @@ from .cluster import DATABASE, Cluster
 
 TITLES = ("pg_janitor", "pg_cron")
 DEFINED_AT_ONCE = 5000
+SETTLED_AFTER = 61              # seconds
 OWNER = "jobs"                  # an ordinary role that all jobs run as
 
 
@@ -106,6 +107,15 @@ class Janitor(Side):
                AND NOT EXISTS (SELECT FROM job_execution
                                WHERE completed_at IS NULL
                                  AND status <> 'skipped')""", 0.25)
+
+    def wait_until_settled(self):
+        """
+        Until the server has been up for a minute: claims are flushed until
+        then, lest a job that crashes the server be run again for ever.
+        """
+        wait_for(self.sql, SETTLED_AFTER + 10, f"""
+            SELECT now() > pg_postmaster_start_time()
+                           + interval '{SETTLED_AFTER} s'""", 0.5)
 
     def wait_until_cold(self, timeout):
         """Until no process of ours is connected to the database."""

@@ -40,6 +40,8 @@ def measure(plan, report):
     janitor.create_table("bench_start", "id bigint, at timestamptz")
     janitor.sql.query("CREATE TABLE bench_trigger (id bigint)")
     janitor.define("b", 1, None, JOB)
+    if not plan.short:
+        janitor.wait_until_settled()
     _report_warm(report, _warm(janitor, plan.warm_samples))
     janitor.restart(**{"track_commit_timestamp": "on",
                        "pg_janitor.worker_idle_timeout": "'1s'"})
