@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * shmem_internal.h
- *	  Layout of the shared memory; for shmem.c, crew.c, slot.c, heavy.c,
- *	  helper.c, progress.c, tally.c, replicas.c, mark.c and fault.c.
+ *	  Layout of the shared memory; for shmem.c, crew.c, crew_end.c, ring.c,
+ *	  slot.c, heavy.c, helper.c, progress.c, tally.c, replicas.c, mark.c and
+ *	  fault.c.
  *
  * One LWLock protects everything here unless a field says otherwise.  It is
  * held for a handful of comparisons and never across a wait, an allocation or
@@ -229,18 +230,16 @@ extern void janitor_unlock(void);
 
 /* The rest expects the lock to be held. */
 
-extern bool janitor_slot_is_of(const JanitorSlot *slot, Oid database,
-							   Oid owner);
+/* --- slot.c --- */
 
 /* This process's own slot; NULL: it is no worker. */
 extern JanitorSlot *janitor_my_slot(void);
 
-/* The live worker that has this run of this database; or NULL. */
-extern JanitorSlot *janitor_slot_of_run(Oid database, int64 execution_id);
+/* --- crew.c --- */
 
-/* Writes who ends the run, then signals. */
-extern void janitor_end_slot(JanitorSlot *slot, JanitorEnd why,
-							 int signal_number);
+extern void janitor_wake_my_scheduler(void);
+extern bool janitor_slot_is_of(const JanitorSlot *slot, Oid database,
+							   Oid owner);
 
 /*
  * A run is left without its worker: where no scheduler is alive, one is to
@@ -295,19 +294,29 @@ extern void janitor_helper_moved(const JanitorSlot *helper);
 extern void janitor_end_helpers(Oid database, int64 execution_id,
 								JanitorEnd why);
 
+/* --- crew_end.c --- */
+
+/* The live worker that has this run of this database; or NULL. */
+extern JanitorSlot *janitor_slot_of_run(Oid database, int64 execution_id);
+
+/* Writes who ends the run, then signals. */
+extern void janitor_end_slot(JanitorSlot *slot, JanitorEnd why,
+							 int signal_number);
+
 /* What is left of a database that is gone; false: a worker is still there. */
 extern bool janitor_forget_crews(Oid database);
 
 /* Ends the workers whose SIGTERM waits for the scheduler's word. */
 extern void janitor_end_deferred(void);
-
-/* --- crew.c --- */
 extern void janitor_retire_idle(void);
+
+/* --- ring.c --- */
 
 /* InvalidOid: of all owners. */
 extern int	janitor_ring_count(Oid database, Oid owner);
 extern void janitor_ring_remove(int place);
-extern void janitor_wake_my_scheduler(void);
+
+/* --- shmem.c --- */
 
 /* The database's place; with create, a new one if there is room. */
 extern JanitorDatabase *janitor_database_entry(Oid oid, bool create);
