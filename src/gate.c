@@ -301,10 +301,8 @@ find_window(JanitorGate *gate, const JanitorRateLimit *limit, Jsonb *args,
 	window = hash_search(gate->windows, &key, HASH_ENTER, &found);
 	if (!found)
 	{
-		window->times = janitor_rate_hits(key.limit_id, key.value,
-										  now - limit->per, limit->max_runs,
-										  prune, &window->count,
-										  &window->size);
+		window->times = janitor_rate_hits(limit, key.value, now, prune,
+										  &window->count, &window->size);
 		window->ahead = 0;
 	}
 	return window;

@@ -1049,12 +1049,12 @@ extern void janitor_rate_limit_update(JanitorRateLimit *limit, int max_runs);
 extern void janitor_rate_limit_delete(JanitorRateLimit *limit);
 
 /*
- * Admissions of one window later than `since`, also those of transactions in
- * progress, oldest first; the newest `most` of them.  palloc'd, with room for
- * *size.  With `prune`, removes some of those that are older.
+ * Admissions that count in one window, also those of transactions in progress,
+ * oldest first; no more than it may have.  palloc'd, with room for *size.
+ * With `prune`, removes some that do not count any more.
  */
-extern int64_t *janitor_rate_hits(int64 limit_id, int64 value,
-								  TimestampTz since, int most, bool prune,
+extern int64_t *janitor_rate_hits(const JanitorRateLimit *limit, int64 value,
+								  TimestampTz now, bool prune,
 								  int *count, int *size);
 extern void janitor_rate_hit_insert(int64 limit_id, int64 value,
 									TimestampTz at);

@@ -151,13 +151,6 @@ janitor_rate_limit_delete(JanitorRateLimit *limit)
  * ------------------------------------------------------------------------
  */
 
-static void
-window_keys(ScanKeyData *keys, int64 limit_id, int64 value)
-{
-	janitor_key_int8(&keys[0], Anum_rate_hit_limit_id, limit_id);
-	janitor_key_int8(&keys[1], Anum_rate_hit_value, value);
-}
-
 static bool
 delete_hit(JanitorTable *table, HeapTuple tuple)
 {
@@ -169,79 +162,64 @@ delete_hit(JanitorTable *table, HeapTuple tuple)
 	return true;
 }
 
-static bool
-visit_old_hit(JanitorTable *table, HeapTuple tuple, void *arg)
-{
-	int		   *left = arg;
-
-	(void) delete_hit(table, tuple);
-	return --* left > 0;
-}
-
-/* Those that stopped counting less than a window ago: older ones are rare. */
-static void
-prune_window(JanitorTable *table, int64 limit_id, int64 value,
-			 TimestampTz from, TimestampTz to)
-{
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	ScanKeyData keys[4];
-	int			left = PRUNED_ALONG;
-
-	window_keys(keys, limit_id, value);
-	ScanKeyInit(&keys[2], Anum_rate_hit_at, BTGreaterStrategyNumber,
-				F_TIMESTAMPTZ_GT, TimestampTzGetDatum(from));
-	ScanKeyInit(&keys[3], Anum_rate_hit_at, BTLessEqualStrategyNumber,
-				F_TIMESTAMPTZ_LE, TimestampTzGetDatum(to));
-	(void) janitor_table_scan(table, JANITOR_RATE_HIT_INDEX, snapshot,
-							  ForwardScanDirection, 4, keys,
-							  visit_old_hit, &left);
-	UnregisterSnapshot(snapshot);
-}
-
 typedef struct HitScan
 {
+	const JanitorRateLimit *limit;
+	TimestampTz since;			/* those until then do not count any more */
+	int			pruned;
 	int64_t    *times;
 	int			count;
 	int			size;
-	int			most;
 } HitScan;
 
+/* Newest first. */
 static bool
 visit_hit(JanitorTable *table, HeapTuple tuple, void *arg)
 {
 	HitScan    *scan = arg;
 	bool		isnull;
+	TimestampTz at;
 
+	at = DatumGetTimestampTz(heap_getattr(tuple, Anum_rate_hit_at,
+										  RelationGetDescr(table->rel),
+										  &isnull));
+	if (at <= scan->since)
+	{
+		(void) delete_hit(table, tuple);
+		return ++scan->pruned < PRUNED_ALONG;
+	}
 	if (scan->count == scan->size)
 	{
 		scan->size *= 2;
 		scan->times = repalloc(scan->times, scan->size * sizeof(int64_t));
 	}
-	scan->times[scan->count++] =
-		DatumGetTimestampTz(heap_getattr(tuple, Anum_rate_hit_at,
-										 RelationGetDescr(table->rel),
-										 &isnull));
-	return scan->count < scan->most;
+	scan->times[scan->count++] = at;
+	return scan->count < scan->limit->max_runs;
 }
 
+/* What stopped counting longer than a window ago is left: it is rare. */
 int64_t *
-janitor_rate_hits(int64 limit_id, int64 value, TimestampTz since, int most,
+janitor_rate_hits(const JanitorRateLimit *limit, int64 value, TimestampTz now,
 				  bool prune, int *count, int *size)
 {
 	JanitorTable table = janitor_table_open(JANITOR_RATE_HIT, prune ?
 											RowExclusiveLock : AccessShareLock);
-	HitScan		scan = {palloc(8 * sizeof(int64_t)), 0, 8, most};
+	HitScan		scan = {
+		.limit = limit,
+		.since = now - limit->per,
+		.times = palloc(8 * sizeof(int64_t)),
+		.size = 8
+	};
 	SnapshotData dirty;
 	ScanKeyData keys[3];
-	TimestampTz now = janitor_clock();
 
-	if (prune)
-		prune_window(&table, limit_id, value, since - Max(now - since, 0),
-					 since);
 	InitDirtySnapshot(dirty);
-	window_keys(keys, limit_id, value);
+	janitor_key_int8(&keys[0], Anum_rate_hit_limit_id, limit->id);
+	janitor_key_int8(&keys[1], Anum_rate_hit_value, value);
 	ScanKeyInit(&keys[2], Anum_rate_hit_at, BTGreaterStrategyNumber,
-				F_TIMESTAMPTZ_GT, TimestampTzGetDatum(since));
+				F_TIMESTAMPTZ_GT,
+				TimestampTzGetDatum(prune ? scan.since - limit->per :
+									scan.since));
 	(void) janitor_table_scan(&table, JANITOR_RATE_HIT_INDEX, &dirty,
 							  BackwardScanDirection, 3, keys,
 							  visit_hit, &scan);

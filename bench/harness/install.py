@@ -48,6 +48,15 @@ class Server:
         return os.path.exists(os.path.join(self._sharedir, "extension",
                                            "pg_partman.control"))
 
+    def pgmq_version(self):
+        """None if the server does not have it."""
+        try:
+            with open(os.path.join(self._sharedir, "extension",
+                                   "pgmq.control")) as file:
+                return re.search(r"default_version *= *'(.*)'", file.read())[1]
+        except FileNotFoundError:
+            return None
+
     def cron_version(self):
         return self._package_version("cron")
 
