@@ -136,6 +136,22 @@ SELECT id, ip FROM person WHERE id IN (2, 5) ORDER BY id;
 CALL job_run('tiers');
 SELECT * FROM outcome;
 
+-- by tiers of a column, in partitions, which stay whatever their age
+CREATE TABLE visitor (id int, kind text, left_at timestamptz, ip inet, email text) PARTITION BY RANGE (left_at);
+CREATE TABLE visitor_old PARTITION OF visitor FOR VALUES FROM (MINVALUE) TO (now() - interval '7 years');
+CREATE TABLE visitor_rest PARTITION OF visitor DEFAULT;
+INSERT INTO visitor SELECT n, (ARRAY['guest', 'member', NULL])[1 + n % 3],
+	now() - (n / 3) * interval '2 years' - interval '1 day', '192.0.2.77', 'v' || n || '@example.com'
+FROM generate_series(0, 14) n;
+SELECT job_schedule_retention('visitors', NULL, 'visitor', 'left_at', action => 'anonymize',
+	tier_column => 'kind', tiers => '{"guest": "1 year", "member": "5 years", "*": null}',
+	set => 'ip = NULL, email = job_mask_email(r.email)');
+CALL job_run('visitors');
+SELECT tableoid::regclass AS partition, kind, count(*), count(ip) AS ips, count(*) FILTER (WHERE email LIKE 'v%') AS emails
+FROM visitor GROUP BY 1, 2 ORDER BY 1, 2;
+CALL job_run('visitors');
+SELECT job_unschedule('visitors');
+
 -- what belongs to a run goes with a change, and never causes one
 CREATE TABLE visit (id int, left_at timestamptz, ip inet, erased_by bigint);
 INSERT INTO visit VALUES (1, '2001-01-01', '192.0.2.77');

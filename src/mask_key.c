@@ -7,7 +7,8 @@
  * Masking functions run for each row of whatever statement calls them, in any
  * backend or worker, also in read-only transactions and on standbys.  So the
  * secrets that a process has used are kept in its memory (the list `keys`,
- * in TopMemoryContext), and a call costs one HMAC.  The first use of a key in
+ * in TopMemoryContext), and a call costs one HMAC, or none where it is for the
+ * value that the one before was for.  The first use of a key in
  * a transaction takes a lock that whoever wants to forget a key has to wait
  * for (ledger_mask.c) and looks at the caller's rights; further ones compare
  * a few numbers.  Relcache invalidation of job_mask_secret wipes the secrets
@@ -53,6 +54,19 @@ PG_FUNCTION_INFO_V1(job_mask_forget_key);
 
 #define MAX_NAME_LENGTH 128
 
+/*
+ * What was asked for last: a rule first compares a column with its mask, and
+ * then sets it.
+ */
+#define LAST_LENGTH 64
+typedef struct LastDigest
+{
+	char		purpose;
+	uint8		length;			/* 0: there is none */
+	uint8		value[LAST_LENGTH];
+	uint8		digest[JANITOR_DIGEST_LENGTH];
+} LastDigest;
+
 struct JanitorMaskKey
 {
 	char	   *name;
@@ -60,6 +74,7 @@ struct JanitorMaskKey
 	bool		valid;			/* the rest is filled in */
 	uint8		secret[JANITOR_SECRET_LENGTH];
 	uint8		tag_key[JANITOR_SIPHASH_KEY_LENGTH];
+	LastDigest	last;
 	char	   *owner;			/* NULL: everybody's */
 	Oid			owner_oid;
 
@@ -80,10 +95,27 @@ static bool callback_registered = false;
  */
 
 void
-janitor_mask_digest(const JanitorMaskKey *key, char purpose,
+janitor_mask_digest(JanitorMaskKey *key, char purpose,
 					const void *data, size_t length, uint8 *digest)
 {
-	janitor_keyed_digest(key->secret, purpose, data, length, digest);
+	LastDigest *last = &key->last;
+
+	if (length == 0 || length > LAST_LENGTH)
+	{
+		janitor_keyed_digest(key->secret, purpose, data, length, digest);
+		return;
+	}
+	if (last->purpose != purpose || last->length != length ||
+		memcmp(last->value, data, length) != 0)
+	{
+		last->length = 0;		/* until it is there */
+		janitor_keyed_digest(key->secret, purpose, data, length,
+							 last->digest);
+		memcpy(last->value, data, length);
+		last->purpose = purpose;
+		last->length = length;
+	}
+	memcpy(digest, last->digest, JANITOR_DIGEST_LENGTH);
 }
 
 void
@@ -112,6 +144,7 @@ wipe_key(JanitorMaskKey *key)
 {
 	explicit_bzero(key->secret, sizeof(key->secret));
 	explicit_bzero(key->tag_key, sizeof(key->tag_key));
+	explicit_bzero(&key->last, sizeof(key->last));
 	key->valid = false;
 }
 
@@ -293,7 +326,7 @@ find_key(const text *name)
 	return NULL;
 }
 
-const JanitorMaskKey *
+JanitorMaskKey *
 janitor_mask_key(const text *name)
 {
 	JanitorMaskKey *key = find_key(name);

@@ -21,13 +21,13 @@ typedef struct JanitorMaskKey JanitorMaskKey;
  * there, forgotten, lost or not for this user.  To be used at once: whatever
  * takes a lock or reads a catalog may wipe it, detoasting included.
  */
-extern const JanitorMaskKey *janitor_mask_key(const text *name);
+extern JanitorMaskKey *janitor_mask_key(const text *name);
 
 /*
  * HMAC-SHA-256, with the key's secret, of one byte that says what the result
  * is for, and the data.
  */
-extern void janitor_mask_digest(const JanitorMaskKey *key, char purpose,
+extern void janitor_mask_digest(JanitorMaskKey *key, char purpose,
 								const void *data, size_t length,
 								uint8 *digest);
 

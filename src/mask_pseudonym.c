@@ -153,7 +153,7 @@ read_digits(const Form *form, const char *in, uint8 *bytes)
 }
 
 static bool
-is_pseudonym(const JanitorMaskKey *key, const Form *form,
+is_pseudonym(JanitorMaskKey *key, const Form *form,
 			 const char *data, size_t length)
 {
 	size_t		prefix = strlen(form->prefix);
@@ -173,7 +173,7 @@ is_pseudonym(const JanitorMaskKey *key, const Form *form,
 
 /* The pseudonym of some bytes, which may be one already, as a varlena. */
 static struct varlena *
-pseudonym(const JanitorMaskKey *key, const Form *form,
+pseudonym(JanitorMaskKey *key, const Form *form,
 		  const char *data, size_t length)
 {
 	size_t		prefix = strlen(form->prefix);
@@ -214,7 +214,7 @@ finish_uuid(const JanitorMaskKey *key, uint8 *bytes)
 }
 
 static pg_uuid_t *
-pseudonym_uuid(const JanitorMaskKey *key, const pg_uuid_t *value)
+pseudonym_uuid(JanitorMaskKey *key, const pg_uuid_t *value)
 {
 	pg_uuid_t  *result = palloc(sizeof(pg_uuid_t));
 	uint8		digest[JANITOR_DIGEST_LENGTH];
