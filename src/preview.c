@@ -16,10 +16,8 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rls.h"
 #include "utils/syscache.h"
 
 #include "advice.h"
@@ -115,17 +113,6 @@ join_condition(const JanitorHoldEdge *edge, const char *parent,
 }
 
 /*
- * Policies of a table that the rule does not name would be run with the rights
- * of the job's owner, who does not expect it.
- */
-static bool
-may_look_into(Oid relid)
-{
-	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
-		check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED;
-}
-
-/*
  * Adds the rows that refer to the rows of a node; `parents` is what selects
  * these: FROM and WHERE, its alias `alias`.  false: somewhere we may not look.
  */
@@ -145,7 +132,7 @@ add_cascades(Leaf *leaf, JanitorHoldNode *node, const char *parents,
 
 		if (!edge->child->deletes || edge->child == node)
 			continue;
-		if (!may_look_into(edge->child->relid))
+		if (!janitor_relation_readable(edge->child->relid))
 			return false;
 		from = psprintf("FROM %s %s WHERE EXISTS (SELECT %s AND %s)",
 						janitor_relation_name(edge->child->relid), child,

@@ -242,6 +242,12 @@ extern Oid	janitor_relation_find(const char *qualified);
  */
 extern List *janitor_relation_leaves(Oid relid);
 
+/*
+ * May the current user, unasked, read a table that foreign keys lead to?  Not
+ * where its policies would be run with his rights.
+ */
+extern bool janitor_relation_readable(Oid relid);
+
 /* The owner of a relation; InvalidOid: it is gone. */
 extern Oid	janitor_relation_owner(Oid relid);
 

@@ -9,8 +9,9 @@
  * parent does not have are not known here.
  *
  * Runs as the job's owner.  Foreign keys lead to tables that he may not be
- * allowed to read; these are left out, as are those where it would mean to
- * read through a large table without an index.
+ * allowed to read, or whose policies would be run with his rights; these are
+ * left out, as are those where it would mean to read through a large table
+ * without an index.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -241,12 +242,6 @@ take_apart(HeapTuple tuple, bool of_other, Reference *reference)
 	return columns;
 }
 
-static bool
-may_read(Oid relid)
-{
-	return pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
-}
-
 /* What the row refers to must be there; with a NULL in it, it is no matter. */
 static void
 add_reference(Search *search, HeapTuple tuple)
@@ -257,7 +252,7 @@ add_reference(Search *search, HeapTuple tuple)
 	StringInfoData holds;
 
 	if (!form->convalidated || !bms_overlap(columns, search->assigned) ||
-		!may_read(form->confrelid))
+		!janitor_relation_readable(form->confrelid))
 		return;
 	initStringInfo(&holds);
 	for (int i = 0; i < reference.count; i++)
@@ -298,7 +293,7 @@ add_referenced(Search *search, HeapTuple tuple)
 	if ((form->confupdtype != FKCONSTR_ACTION_NOACTION &&
 		 form->confupdtype != FKCONSTR_ACTION_RESTRICT) ||
 		!bms_overlap(columns, search->assigned) ||
-		!may_read(form->conrelid) ||
+		!janitor_relation_readable(form->conrelid) ||
 		!is_quickly_found(form->conrelid, &reference))
 		return;
 	constraint = add(search, JANITOR_REFERENCED, NameStr(form->conname),
