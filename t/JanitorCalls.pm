@@ -3,7 +3,7 @@ package JanitorCalls;
 # Every SQL function of pg_janitor: a call of it that does what it is for, and
 # who may make it.  What is true of all functions is tested with this list: who
 # is refused (032_rights.pl), what strangers learn (033_strangers.pl), what
-# becomes of arguments that are nonsense (036_fuzz.pl).  A function that is not
+# becomes of arguments that are nonsense (043_fuzz.pl).  A function that is not
 # in it fails those tests.
 #
 # Calls are for the fixture that calls_fixture() makes, and are rolled back:
