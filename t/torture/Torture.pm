@@ -476,6 +476,10 @@ my @tampering = (
 	[ '9 who is recorded', 'somebody erased and not recorded', "UPDATE job_execution SET records_processed = records_processed - 1 WHERE id = (SELECT max(id) FROM job_execution WHERE job_name = 'erase_2' AND records_processed > 0)" ],
 	[ '9 nobody is erased by halves', 'half an erasure', "INSERT INTO torture.things_2 SELECT min(id) FROM torture.people_2 WHERE erased_by IS NOT NULL" ],
 	[ '9 who failed', 'a failure of somebody who can be erased', "UPDATE torture.people_1 SET stays = false WHERE id = (SELECT min(item_key::bigint) FROM job_item_failure WHERE job_name = 'erase_1')" ],
+	[ '9 who is erased', 'a receipt lost', "DELETE FROM job_receipt WHERE (job_name, number) = (SELECT job_name, max(number) FROM job_receipt WHERE job_name = 'erase_2' GROUP BY 1)" ],
+	[ '9 who is erased', 'a receipt of somebody else', "UPDATE job_receipt SET subject = sha256(subject) WHERE job_name = 'erase_3' AND number = 1" ],
+	[ '9 who is erased', 'a receipt of another run', "UPDATE job_receipt SET execution_id = execution_id + 1 WHERE job_name = 'erase_1' AND number = 1" ],
+	[ '9 the receipts', 'a receipt that was altered', "UPDATE job_receipt SET verified = NOT verified WHERE job_name = 'erase_1' AND number = 2" ],
 	[ '10 the counters', 'a run not counted', "UPDATE job_counter SET succeeded = succeeded - 1 WHERE ctid = (SELECT min(ctid) FROM job_counter)" ]);
 
 sub check_checker

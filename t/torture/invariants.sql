@@ -58,6 +58,25 @@ END $$;
 CREATE OR REPLACE VIEW torture.erasures AS
 	SELECT j.name, p.* FROM torture.jobs j, torture.erased(j.people) p WHERE j.people IS NOT NULL;
 
+-- Whoever was erased beside his receipts.  Their digest is computed here once
+-- more: HMAC-SHA-256, with the key of receipts, of an r, the job's name and the
+-- person's key.
+CREATE OR REPLACE FUNCTION torture.pad(secret bytea, with_byte int) RETURNS bytea
+LANGUAGE sql IMMUTABLE AS $$
+	SELECT decode(string_agg(lpad(to_hex(CASE WHEN i < length(secret) THEN get_byte(secret, i) ELSE 0 END # with_byte), 2, '0'), '' ORDER BY i), 'hex')
+	FROM generate_series(0, 63) i
+$$;
+
+CREATE OR REPLACE VIEW torture.receipts AS
+	WITH keys AS MATERIALIZED
+		(SELECT id AS key_id, torture.pad(secret, 54) AS inner_pad, torture.pad(secret, 92) AS outer_pad
+		 FROM job_mask_key JOIN job_mask_secret USING (id) WHERE name = 'receipts')
+	SELECT coalesce(p.name, r.job_name) AS job_name, p.id, p.erased_by, r.number, r.execution_id
+	FROM (SELECT e.*, k.key_id,
+				 sha256(outer_pad || sha256(inner_pad || convert_to(format(E'r%s\n%s', e.name, e.id), 'UTF8'))) AS subject
+		  FROM torture.erasures e, keys k WHERE erased_by IS NOT NULL) p
+	FULL JOIN job_receipt r ON r.job_name = p.name AND r.key_id = p.key_id AND r.subject = p.subject;
+
 -- The most intervals [starts, ends) that hold at one instant.
 CREATE OR REPLACE FUNCTION torture.peak(starts timestamptz[], ends timestamptz[]) RETURNS bigint
 LANGUAGE sql STABLE AS $$
@@ -249,6 +268,16 @@ LANGUAGE sql STABLE AS $$
 	FROM job_item_failure f LEFT JOIN torture.erasures p ON p.name = f.job_name AND p.id = f.item_key::bigint AND p.stays
 	WHERE p.id IS NULL
 	UNION ALL
+	SELECT '9 who is erased has one receipt, of the run that did it',
+		format('%s: %s, erased by %s: receipts %s', job_name, coalesce(id::text, 'nobody'), min(erased_by),
+			string_agg(format('%s of %s', number, execution_id), ', '))
+	FROM torture.receipts
+	GROUP BY job_name, id, CASE WHEN id IS NULL THEN number END
+	HAVING count(*) > 1 OR bool_and(erased_by = execution_id) IS NOT TRUE
+	UNION ALL
+	SELECT '9 the receipts of a job are one chain', format('%s: receipt %s: %s', job_name, broken_at, problem)
+	FROM job_receipt_verify() WHERE NOT intact
+	UNION ALL
 	SELECT '9 each items job had something to do', format('%s has erased nobody', name)
 	FROM torture.jobs j WHERE people IS NOT NULL AND NOT EXISTS (SELECT FROM torture.erasures p WHERE p.name = j.name AND erased_by IS NOT NULL)
 
@@ -270,7 +299,7 @@ $$;
 
 -- What was looked at, in one line.
 CREATE OR REPLACE VIEW torture.summary AS
-	SELECT format('%s executions (%s), %s occurrences skipped, %s marks, %s triggers committed, %s rolled back; purged %s; erased %s',
+	SELECT format('%s executions (%s), %s occurrences skipped, %s marks, %s triggers committed, %s rolled back; purged %s; erased %s; %s receipts',
 		sum(n), string_agg(n || ' ' || status, ', ' ORDER BY n DESC),
 		(SELECT sum(skipped) FROM job_execution),
 		(SELECT count(*) FROM torture.marks),
@@ -282,5 +311,6 @@ CREATE OR REPLACE VIEW torture.summary AS
 		(SELECT string_agg(format('%s: %s of %s (%s of %s runs cut off)', name, erased, n,
 				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status NOT IN ('succeeded', 'failed', 'skipped') AND records_processed > 0),
 				(SELECT count(*) FROM job_execution e WHERE e.job_name = name AND e.status <> 'skipped')), ', ' ORDER BY name)
-		 FROM (SELECT name, count(*) AS n, count(erased_by) AS erased FROM torture.erasures GROUP BY 1) p))
+		 FROM (SELECT name, count(*) AS n, count(erased_by) AS erased FROM torture.erasures GROUP BY 1) p),
+		(SELECT count(*) FROM job_receipt))
 	FROM (SELECT status, count(*) AS n FROM job_execution GROUP BY 1) s;

@@ -190,7 +190,7 @@ INSERT INTO torture.jobs (name, schedule, period, command, owner, marks, people,
 	('erase_1', '*/3 * * * * *', '3 s', $$
 		DELETE FROM torture.things_1 WHERE person_id = ($1->>'id')::bigint;
 		UPDATE torture.people_1 SET erased_by = job_execution_id() WHERE id = ($1->>'id')::bigint $$,
-		'alice', false, 'people_1', '{"parallel": 2, "max_attempts": 2, "retry_delay": "1 s"}'),
+		'alice', false, 'people_1', '{"parallel": 2, "max_attempts": 2, "retry_delay": "1 s", "receipts": true}'),
 	('erase_2', '*/3 * * * * *', '3 s', '', 'alice', false, 'people_2', '{"parallel": 3, "max_attempts": 3, "retry_delay": "1 s"}'),
 	('erase_3', '*/2 * * * * *', '2 s', '', 'alice', false, 'people_3', '{"stop_after": "300 ms", "max_attempts": 1}');
 
