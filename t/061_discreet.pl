@@ -126,6 +126,28 @@ value($node, q{SELECT job_schedule_items('query', NULL, 'SELECT id FROM person W
 is(run_job($node, 'query')->{error_message},
 	'the items query failed: a text is no value of the type (SQLSTATE 22P02)', 'neither does the items query');
 
+# Rules of an items job, each item failing in its own way, with verification
+value($node, q{SET client_min_messages = error;
+	SELECT job_schedule_items('by rules', NULL, 'SELECT id, name FROM person', max_attempts => 1, owner => 'app', channel => 'told');
+	SELECT job_set_rule('by rules', 'person', 'person', action => 'anonymize', match => $$r.id = ($1->>'id')::int$$,
+		set => 'name = spoil(r.id, r.name)', done_when => $$r.name = 'gone'$$)});
+$node->psql('postgres', q{LISTEN told; CALL job_run('by rules'); SELECT 1}, stdout => \$told, stderr => \$stderr, on_error_stop => 0);
+is(value($node, q{SELECT string_agg(a.error_message, E'\n' ORDER BY a.item_key::int) = string_agg(b.error_message, E'\n' ORDER BY a.item_key::int)
+	FROM job_failed_items a JOIN job_failed_items b USING (item_key) WHERE a.job_name = 'discreet' AND b.job_name = 'by rules'}),
+	't', 'items by rules: the same texts');
+is(places(), '', 'items by rules: no table of ours has the value');
+unlike("$told $stderr", qr/$secret/, 'items by rules: nor has what is told');
+
+# A query of those who are to be erased again that fails on a row
+value($node, q{SET client_min_messages = error;
+	SELECT job_schedule_items('again', NULL, 'SELECT id FROM customer', 'SELECT 1', receipts => true, max_attempts => 1, owner => 'app')});
+is(run_job($node, 'again')->{result}{receipts}, 1, 'somebody has a receipt');
+value($node, q{SELECT job_alter('again', '{"subjects": "SELECT id FROM person WHERE name::int > 0"}')});
+my $replay = value($node, q{SELECT execution_id FROM job_erasure_replay('again', '-infinity')});
+like(wait_run($node, $replay)->{error_message}, qr/: a text is no value of the type \(SQLSTATE 22P02\)$/,
+	'nor does the query of subjects, in a replay');
+is(places(), '', 'replay: no table of ours has the value');
+
 is_discreet_meanwhile('meanwhile', q{SELECT job_schedule_items('meanwhile', NULL,
 	'SELECT id, name FROM person WHERE id = 1', 'SELECT act($1 || ''{"id": 12}'')', owner => 'app')});
 
@@ -188,7 +210,7 @@ $node->reload;
 eventually($node, q{SELECT setting = 'on' FROM pg_settings WHERE name = 'pg_janitor.store_error_detail'}, 'reloaded');
 value($node, q{SELECT job_retry_items('discreet', '3')});
 run_job($node, 'discreet');
-is(value($node, q{SELECT error_message FROM job_failed_items WHERE item_key = '3'}),
+is(value($node, q{SELECT error_message FROM job_failed_items WHERE job_name = 'discreet' AND item_key = '3'}),
 	"invalid input syntax for type integer: \"$secret\"", 'with pg_janitor.store_error_detail they are kept');
 like(run_job($node, 'rules')->{result}->{rules}->{'rule 3'}->{error}, qr/"$secret"$/, 'those of rules, too');
 
