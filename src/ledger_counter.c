@@ -21,7 +21,23 @@
 #include "ledger_internal.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+
+/*
+ * The version that was written last: one transaction may end many runs of a
+ * job (job_cancel of a long queue), and none of the versions that it leaves
+ * behind can be pruned meanwhile.  To go through all of them for each new one
+ * would take the square of their number.
+ */
+static struct
+{
+	TransactionId top;			/* written by this one */
+	Oid			relid;
+	TransactionId xmin;
+	ItemPointerData tid;
+}			last;
 
 static AttrNumber
 column_of(JanitorStatus status)
@@ -77,6 +93,41 @@ new_row(JanitorRow *row, const char *job_name, int writer)
 		janitor_row_set(row, i, Int64GetDatum(0));
 }
 
+static bool
+is_of(JanitorTable *table, HeapTuple tuple, const char *job_name, int writer)
+{
+	JanitorRow	row;
+
+	janitor_row_load(&row, table, tuple);
+	return janitor_row_int4(&row, Anum_counter_writer) == writer &&
+		strcmp(janitor_row_text(&row, Anum_counter_job_name), job_name) == 0;
+}
+
+/* NULL: it is another job's, or gone with the subtransaction. */
+static HeapTuple
+find_last(JanitorTable *table, const char *job_name, int writer)
+{
+	HeapTuple	locked;
+
+	if (!TransactionIdIsValid(last.top) ||
+		last.top != GetTopTransactionIdIfAny() ||
+		last.relid != RelationGetRelid(table->rel))
+		return NULL;
+	if (janitor_row_lock(table, &last.tid, last.xmin, 0, LockWaitBlock,
+						 &locked) != JANITOR_LOCKED)
+		return NULL;
+	return is_of(table, locked, job_name, writer) ? locked : NULL;
+}
+
+static void
+note_last(JanitorTable *table, HeapTuple tuple)
+{
+	last.top = GetTopTransactionId();
+	last.relid = RelationGetRelid(table->rel);
+	last.xmin = GetCurrentTransactionId();
+	last.tid = tuple->t_self;
+}
+
 /*
  * The newest version, free to be written; NULL: there is none.  Nobody else
  * writes it, so it need not be locked, unless somebody has locked it by hand.
@@ -110,17 +161,19 @@ janitor_counter_add(const char *job_name, const JanitorEnded *ended)
 	JanitorTable table = janitor_table_open(JANITOR_COUNTER,
 											RowExclusiveLock);
 	int			writer = janitor_my_proc_number();
-	HeapTuple	old = find_own(&table, job_name, writer);
+	HeapTuple	old = find_last(&table, job_name, writer);
 	JanitorRow	row;
 
+	if (old == NULL)
+		old = find_own(&table, job_name, writer);
 	if (old == NULL)
 		new_row(&row, job_name, writer);
 	else
 		janitor_row_load(&row, &table, old);
 	add_ended(&row, ended);
-	if (old == NULL)
-		(void) janitor_row_insert(&table, &row);
-	else
-		(void) janitor_row_update(&table, old, &row);
+	note_last(&table, old == NULL ? janitor_row_insert(&table, &row) :
+			  janitor_row_update(&table, old, &row));
+	if (old != NULL)
+		heap_freetuple(old);
 	janitor_table_close(&table);
 }
