@@ -255,9 +255,11 @@ like(once("DO \$\$BEGIN RAISE '%', repeat('x', 100000); END\$\$")->{error_messag
 
 # --- large and odd ---
 
-$row = once(q(SELECT length(job_arg('big'))), undef, q(jsonb_build_object('big', repeat('0123456789', 105000))));
-is($row->{records_processed}, 1_050_000, 'arguments of a megabyte arrive');
-is(length($row->{args}{big}), 1_050_000, 'and are recorded');
+$row = once(q(SELECT length(job_arg('big'))), undef, q(jsonb_build_object('big', repeat('0123456789', 104000))));
+is($row->{records_processed}, 1_040_000, 'arguments of a megabyte arrive');
+is(length($row->{args}{big}), 1_040_000, 'and are recorded');
+like(sql_error($node, q(SELECT job_trigger('job 1', jsonb_build_object('big', repeat('x', 1048577))))),
+	qr/54000: .*"args" is too large/, 'but there is an end to it');
 $row = once("SELECT 1 /* $long */");
 is($row->{status}, 'succeeded', 'a command of 100 kB');
 foreach my $name (q(it's "quoted"), 'back\\slash %s', "caf\xc3\xa9 \xe2\x98\x83 \xf0\x9f\x8f\xba", ' spaces ', 'x' x 128, '$1; DROP TABLE t --')
