@@ -1032,7 +1032,7 @@ CREATE FUNCTION job_wait(execution_id bigint, timeout interval DEFAULT '1 minute
 RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 REVOKE ALL ON FUNCTION job_wait FROM PUBLIC;
-COMMENT ON FUNCTION job_wait IS 'Waits for a run to end and returns its status, or NULL when the timeout has passed (NULL: no timeout). The run must have been queued by another, committed transaction.';
+COMMENT ON FUNCTION job_wait IS 'Waits for a run to end and returns its status, or NULL when the timeout has passed (NULL: no timeout). It holds the snapshot of its statement meanwhile, so that a run which needs older ones to be gone waits for it; job_run does not. The run must have been queued by another, committed transaction.';
 
 CREATE PROCEDURE job_run(job_name text,
 						 args jsonb DEFAULT NULL,

@@ -75,14 +75,21 @@ sub trigger
 		($arguments ? ", $arguments" : '') . ')');
 }
 
-# Waits for a run to end; its row in job_execution, as a hash.
+# Waits for a run to end; its row in job_execution, as a hash.  In pieces: a
+# run that needs old snapshots to be gone waits for the one of job_wait().
 sub wait_run
 {
 	my ($node, $id, $database) = @_;
 	my $timeout = $PostgreSQL::Test::Utils::timeout_default;
-	my $row = $node->safe_psql($database || 'postgres',
-		"SELECT FROM job_wait($id, '$timeout s');
-		 SELECT to_jsonb(e) FROM job_execution e WHERE id = $id");
+	my $row = $node->safe_psql($database || 'postgres', qq{
+		DO \$\$
+		BEGIN
+			FOR i IN 1 .. $timeout LOOP
+				EXIT WHEN job_wait($id, '1 s') IS NOT NULL;
+				COMMIT;
+			END LOOP;
+		END \$\$;
+		SELECT to_jsonb(e) FROM job_execution e WHERE id = $id});
 	die "execution $id has not begun" if $row !~ /(\{.*\})/s;
 	return $decoder->decode($1);
 }
@@ -142,6 +149,7 @@ sub hold_lock
 {
 	my ($node, $database) = @_;
 	my $session = $node->background_psql($database || 'postgres');
+	$session->set_query_timer_restart;    # however long it is held
 	$session->query_safe('SELECT FROM pg_advisory_lock(4711)');
 	return $session;
 }
