@@ -108,21 +108,42 @@ subtest 'several workers write one chain' => sub {
 	value($node, 'DROP TRIGGER dawdle ON visit');
 };
 
-# --- dumps ---
+# --- dumps, and what the README says is to be done with them ---
+
+my ($after_a_restore) = slurp_file("$FindBin::RealBin/../README.md") =~ /^### After a restore\n(.*?)^##/ms;
+
+# The first piece of SQL there that matches, with files of this test.
+sub told
+{
+	my ($what) = @_;
+	my ($code) = grep { defined && /$what/ } $after_a_restore =~ /```sql\n(.*?)```|`([^`\n]+)`/gs;
+	die "the README does not tell: $what" unless defined $code;
+	my $directory = $node->basedir;
+	$code =~ s{\b(TO|FROM) '(receipts[.\w]*)'}{$1 '$directory/$2'}g;
+	return $code =~ s/^\s+(?=\\)//mgr;
+}
 
 my $dump = $node->basedir . '/dump.sql';
 value($node, 'CREATE ROLE backup LOGIN IN ROLE pg_read_all_data');
+value($node, q{INSERT INTO person SELECT n, 'p' || n FROM generate_series(3001, 3010) n});
 command_ok([ 'pg_dump', '-U', 'backup', '-f', $dump, '-d', $node->connstr('postgres') ], 'a dump is made');
+is(run_job($node, 'shared')->{records_processed}, 10, 'after it, others are erased');
+value($node, told('TO .receipts'));
+
 value($node, 'CREATE DATABASE restored TEMPLATE template0');
-command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'and restored');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-f', $dump, '-d', $node->connstr('restored') ], 'it is restored');
 is(value($node, q{SELECT string_agg(concat_ws(' ', job_name, receipts, intact), ', ' ORDER BY job_name) FROM job_receipt_verify()}, 'restored'),
 	'cancelled 120 t, crashed 120 t, shared 3000 t', 'the chains are whole');
 is(value($node, q{SELECT count(*) FROM job_receipt_find('shared', '7')}, 'restored'), 0,
 	'but without the key nobody can be found');
-value($node, q{COPY (SELECT s.* FROM job_mask_key k JOIN job_mask_secret s USING (id) WHERE k.name = 'receipts') TO '}
-	. $node->basedir . q{/receipts.key'});
-value($node, q{COPY job_mask_secret FROM '} . $node->basedir . q{/receipts.key'}, 'restored');
+value($node, told('job_rearm') . told('FROM .receipts.key'), 'restored');
 is(value($node, q{SELECT count(*) FROM job_receipt_find('shared', '7')}, 'restored'), 1, 'with it they can');
+is(value($node, told('job_receipt_import'), 'restored'), 10, 'the receipts since the dump are imported');
+my $run = (split /\|/, value($node, told('FROM job_erasure_replay'), 'restored'))[1];
+is(value($node, told('job_wait') =~ s/execution_id/$run/r, 'restored'), 'succeeded', 'their subjects are looked for');
+is(value($node, q{SELECT count(*) FROM person WHERE NOT gone}, 'restored'), 0, 'and erased again');
+is(value($node, told('job_resume') . q{; SELECT job_name, receipts, intact FROM job_receipt_verify('shared')}, 'restored'),
+	"3\nshared|3020|t", 'the chain goes on');
 value($node, 'DROP DATABASE restored');
 
 # --- an old backup ---
