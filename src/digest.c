@@ -6,9 +6,10 @@
  * Runs in any process, inside a transaction or not.
  *
  * The server's contexts are made once per process and used again: making one
- * costs more than a digest.  With OpenSSL a context is remembered by a
- * resource owner, and would be gone with the transaction; ours get one of
- * their own, which lives as long as the process.
+ * costs more than a digest.  A context is palloc'd or, with OpenSSL, remembered
+ * by a resource owner, and would be gone with the transaction; ours are in
+ * TopMemoryContext and get an owner of their own, which both live as long as the
+ * process.
  *
  * Copyright (c) 2026, pg_janitor contributors
  *
@@ -19,6 +20,7 @@
 #include "common/cryptohash.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 StaticAssertDecl(JANITOR_DIGEST_LENGTH == PG_SHA256_DIGEST_LENGTH,
@@ -31,6 +33,7 @@ static void
 make_contexts(void)
 {
 	ResourceOwner caller = CurrentResourceOwner;
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 	CurrentResourceOwner = ResourceOwnerCreate(NULL, "pg_janitor digests");
 	if (hmac == NULL)
@@ -38,6 +41,7 @@ make_contexts(void)
 	if (hash == NULL)
 		hash = pg_cryptohash_create(PG_SHA256);
 	CurrentResourceOwner = caller;
+	MemoryContextSwitchTo(old);
 	if (hmac == NULL || hash == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
