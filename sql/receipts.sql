@@ -64,10 +64,13 @@ SELECT job_name, receipts, head = (SELECT hash FROM job_receipt WHERE number = 1
 FROM job_receipt_verify();
 
 -- nothing of what was there is in any of our tables, not even the keys
+CREATE FUNCTION contents(relation regclass, OUT text) LANGUAGE plpgsql AS $$BEGIN
+	EXECUTE format('SELECT string_agg(t::text, E''\n'') FROM %s t', relation) INTO $2;
+END$$;
 SELECT c.relname, b.value FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass
 JOIN pg_extension x ON x.oid = d.refobjid AND d.refclassid = 'pg_extension'::regclass AND x.extname = 'pg_janitor',
-LATERAL (SELECT query_to_xml(format('SELECT t::text FROM %s t', c.oid::regclass), false, false, '')::text AS text) t, before b
-WHERE c.relkind = 'r' AND strpos(t.text, b.value) > 0;
+LATERAL contents(c.oid) AS found, before b
+WHERE c.relkind = 'r' AND strpos(found, b.value) > 0;
 SELECT count(*) > 900 AS values_looked_for FROM before;
 
 -- who knows whom to look for finds the receipt, and only that one
