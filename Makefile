@@ -9,6 +9,10 @@
 #                          PG_CONFIG_16 names one); MAJORS="17 18" selects
 #   make torture           kill everything 200 times, then check what is left
 #                          (minutes; TORTURE="--seed 7 --kills 400")
+#   make soak              500 runs a second for half an hour: nothing may grow
+#                          (SOAK="--rate 500 --seconds 300 --rounds 6")
+#   make fuzz              SQL functions with random arguments, for ten minutes
+#                          (FUZZ="--seed 7 --seconds 3600")
 #   make demo              see it run
 #   make ci                what has to pass before a change goes in
 #   make indent typedefs   rewrite the sources' layout, the list it depends on
@@ -76,6 +80,7 @@ clean-unit:
 # Tests.  The harness stages and builds everything by itself, hence nothing
 # of the above is a prerequisite: this works on a machine with make alone.
 SUITES = unit regress isolation tap
+FUZZ = --seed $(shell date +%s) --seconds 600
 SUITES_ENV = PG_CONFIG='$(PG_CONFIG)' REGRESS='$(REGRESS)' \
 	ISOLATION='$(ISOLATION)' PROVE_TESTS='$(PROVE_TESTS)'
 RUN_SUITES = $(SUITES_ENV) bash t/harness/run
@@ -92,6 +97,14 @@ check-unit check-regress check-isolation check-tap: check-%:
 torture:
 	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=3600 PROVE_FLAGS=-v \
 		PROVE_TESTS='t/torture/full.pl :: $(TORTURE)' bash t/harness/run tap
+
+soak:
+	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=36000 PROVE_FLAGS=-v \
+		PROVE_TESTS='t/torture/soak.pl :: $(SOAK)' bash t/harness/run tap
+
+fuzz:
+	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=36000 PROVE_FLAGS=-v \
+		PROVE_TESTS='t/043_fuzz.pl :: $(FUZZ)' bash t/harness/run tap
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' bash examples/demo/run.sh
@@ -121,4 +134,4 @@ check-dist check-deb: check-%:
 	@PG_CONFIG='$(PG_CONFIG)' bash t/harness/package $*
 
 .PHONY: FORCE dist check-dist check-deb test test-matrix check-unit check-regress check-isolation check-tap \
-	torture demo ci indent typedefs tmp_install clean-unit
+	torture soak fuzz demo ci indent typedefs tmp_install clean-unit
