@@ -202,7 +202,7 @@ cancel_execution(int64 id)
 	check_may_cancel(&execution);
 	if (execution.status != JANITOR_RUNNING)
 		return 0;
-	if (execution.leased)
+	if (execution.lease_until != DT_NOBEGIN)
 		return janitor_lease_cancel(id, true, cancelled_by()) ? 1 : 0;
 	return janitor_run_end(id, JANITOR_END_CANCEL) ? 1 : 0;
 }

@@ -506,7 +506,7 @@ execution_of_lease(const JanitorLease *lease, JanitorExecution *execution)
 	execution->key = lease->key;
 	execution->started_at = lease->claimed_at -
 		janitor_debug_clock_offset * USECS_PER_SEC;
-	execution->leased = true;
+	execution->lease_until = lease->lease_until;
 }
 
 static void

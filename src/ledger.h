@@ -538,7 +538,7 @@ typedef struct JanitorExecution
 	char	   *triggered_by;
 	Jsonb	   *result;
 	char	   *key;			/* NULL: none */
-	bool		leased;			/* by a worker outside */
+	TimestampTz lease_until;	/* of a worker outside; DT_NOBEGIN: none */
 } JanitorExecution;
 
 /* --- the extension and its relations; inside a transaction --- */

@@ -82,7 +82,7 @@ execution_from_tuple(JanitorTable *table, HeapTuple tuple,
 	it->triggered_by = janitor_row_text(&row, Anum_execution_triggered_by);
 	it->result = janitor_row_jsonb(&row, Anum_execution_result);
 	it->key = janitor_row_text(&row, Anum_execution_key);
-	it->leased = !row.nulls[Anum_execution_lease_until - 1];
+	it->lease_until = janitor_row_time(&row, Anum_execution_lease_until);
 }
 
 /* The columns that say what is run and why. */

@@ -84,12 +84,14 @@ loads_jobs(const CopyStmt *statement)
 	if (!statement->is_from || statement->relation == NULL ||
 		(strcmp(statement->relation->relname, "job_definition") != 0 &&
 		 strcmp(statement->relation->relname, "job_execution") != 0 &&
+		 strcmp(statement->relation->relname, "job_lease") != 0 &&
 		 strcmp(statement->relation->relname, "job_queue") != 0) ||
 		!janitor_extension_exists())
 		return false;
 	relation = RangeVarGetRelid(statement->relation, NoLock, true);
 	return relation == janitor_relation(JANITOR_DEFINITION) ||
 		relation == janitor_relation(JANITOR_EXECUTION) ||
+		relation == janitor_relation(JANITOR_LEASE) ||
 		relation == janitor_relation(JANITOR_QUEUE);
 }
 

@@ -179,8 +179,13 @@ is_carried(const OpenRuns *open, const JanitorExecution *execution)
 {
 	JanitorLease lease;
 
-	/* a worker outside has it until its lease is over */
-	if (execution->leased && janitor_lease_find(execution->id, &lease))
+	/*
+	 * A worker outside has it until its lease is over, which a restore may
+	 * not have loaded yet.
+	 */
+	if (execution->lease_until > janitor_clock() ||
+		(execution->lease_until != DT_NOBEGIN &&
+		 janitor_lease_find(execution->id, &lease)))
 		return true;
 	for (int i = 0; i < open->live_count; i++)
 	{
@@ -196,8 +201,10 @@ collect_open_run(JanitorExecution *execution, void *arg)
 	OpenRuns   *open = arg;
 	OpenRun    *run;
 
-	if (is_carried(open, execution))
-		return;
+	if (is_carried(open, execution) ||
+		(janitor_job_load(execution->job_name) == NULL &&
+		 !janitor_was_removed(execution->job_name)))
+		return;					/* or a restore comes to its job later */
 	run = palloc(sizeof(OpenRun));
 	run->id = execution->id;
 	run->unbegun = execution->started_at >= open->unbegun_since;
