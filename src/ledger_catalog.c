@@ -288,14 +288,9 @@ janitor_extension_exists(void)
 Oid
 janitor_extension_schema(void)
 {
-	Oid			schema;
-
-	if (catalog.valid)
-		return catalog.schema;
-	schema = find_extension(NULL);
-	if (!OidIsValid(schema))
-		error_no_extension();
-	return schema;
+	if (!catalog.valid)
+		fill_catalog();
+	return catalog.schema;
 }
 
 Oid
