@@ -32,7 +32,7 @@ COMMENT ON SEQUENCE job_home IS 'Not to be drawn from: its last_value is a rando
  * The tables.  They are plain tables, written by the extension's C functions
  * and processes only, through heap access: hence no trigger, no expression or
  * partial index, no deferrable constraint on them, ever.  The order of their
- * columns is known to src/ledger.h.
+ * columns is known to src/ledger_columns.h.
  *
  * Names carry COLLATE "C": they are compared byte by byte, by the C code too.
  */

@@ -23,9 +23,10 @@
  * What it forbids.  Nothing here evaluates an expression: the tables must
  * have no triggers, no partial or expression indexes, no exclusion or
  * deferrable constraints, no row security that matters, no columns but those
- * in ledger.h; CHECK constraints and defaults are not evaluated, and the one
- * generated column (job_execution.duration) is computed by us.  A table that
- * somebody has altered is refused with an error before anything is written.
+ * in ledger_columns.h; CHECK constraints and defaults are not evaluated, and
+ * the one generated column (job_execution.duration) is computed by us.  A table
+ * that somebody has altered is refused with an error before anything is
+ * written.
  *
  * Which version of a row is meant.  Always the newest committed one, or our
  * own, whatever the isolation level and the age of the transaction's
@@ -84,7 +85,7 @@ StaticAssertDecl(Natts_definition <= JANITOR_MAX_COLUMNS &&
  * ------------------------------------------------------------------------
  */
 
-/* Is this the table that ledger.h describes? */
+/* Is this the table that ledger_columns.h describes? */
 static void
 check_table(Relation rel, JanitorRelation which)
 {
