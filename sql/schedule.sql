@@ -18,7 +18,16 @@ SELECT job_next_runs('every 90 seconds', after => '2026-01-01 00:00Z', count => 
 SELECT count(*) FROM job_next_runs('@hourly');
 SELECT count(*) FROM job_next_runs('@reboot');
 
--- an occurrence lies strictly after the given time
+-- local midnight, the first of the month, Mondays at three (R-02)
+SET timezone = 'Pacific/Auckland';
+SELECT job_next_runs('@daily', 'Pacific/Auckland', '2026-04-04 12:00+13', 2);
+SELECT job_next_runs('@monthly', 'Pacific/Auckland', '2026-03-31 12:00+13', 2);
+SELECT job_next_runs('0 3 * * MON', 'Pacific/Auckland', '2026-04-05 12:00+12', 2);
+SET timezone = 'UTC';
+
+-- an occurrence lies strictly after the given time (R-04): midnight of the
+-- first of a month is followed by that of the next
+SELECT job_next_runs('@monthly', after => '2026-02-01 00:00Z', count => 2);
 SELECT job_next_runs('0 0 * * *', after => '2026-01-01 00:00Z', count => 1);
 
 -- time zones: a gap, a repeated hour, half an hour, a day that never was
@@ -45,6 +54,9 @@ SELECT job_next_runs('0 0 * JANUAR *');
 SELECT job_next_runs('@dayly');
 SELECT job_next_runs('every fortnight');
 SELECT job_next_runs('every 0 seconds');
+-- nothing is more frequent than each second (R-05)
+SELECT job_next_runs('every 500 milliseconds');
+SELECT job_next_runs('every 0.5 seconds');
 SELECT job_next_runs(NULL);
 SELECT job_next_runs('@daily', NULL);
 SELECT job_next_runs('@daily', 'Europe/Berlim');

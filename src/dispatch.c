@@ -78,8 +78,8 @@ static JanitorClaim homeless[JANITOR_RING_SIZE + CLAIM_LIMIT];
 static int	homeless_count = 0;
 
 /* When pg_janitor was last switched off here; see dispatch.h. */
-static TimestampTz off_since = DT_NOEND;
-static TimestampTz off_until = DT_NOBEGIN;
+static TimestampTz off_since = 0;
+static TimestampTz off_until = 0;
 
 /* The job being served, should there be an error; 0: none is. */
 static uint64 serving = 0;

@@ -38,7 +38,7 @@ extern void janitor_dispatch(TimestampTz told, bool everything,
 
 /*
  * Nothing is made up for the time between: pg_janitor was switched off.  By
- * janitor_clock(); since DT_NOEND: it was not.
+ * janitor_clock().
  */
 extern void janitor_dispatch_was_off(TimestampTz since, TimestampTz until);
 

@@ -359,6 +359,11 @@ typedef struct Needy
 	bool		at_start;
 	int			disarmed;		/* jobs, and why the first one is */
 	char	   *problem;
+
+	/* the one that is looked at */
+	const JanitorJob *job;
+	bool		needs;
+	const char *name;
 } Needy;
 
 /*
@@ -390,6 +395,32 @@ needs_something(const JanitorJob *job, const Needy *needy)
 }
 
 static void
+find_need(void *arg)
+{
+	Needy	   *needy = arg;
+
+	needy->needs = needs_something(needy->job, needy);
+}
+
+/*
+ * What is wrong with one job (edited by hand, a time zone that is gone) is no
+ * reason to leave the others as they are.
+ */
+static bool
+succeeds(void (*step) (void *arg), Needy *needy, const char *job_name)
+{
+	JanitorError *error = janitor_attempt_inside(step, needy);
+
+	if (error != NULL)
+		ereport(LOG,
+				(errmsg("job \"%s\" cannot be served: %s", job_name,
+						error->message),
+				 errdetail("SQLSTATE %s. It is looked at again after an hour.",
+						   unpack_sql_state(error->sqlstate))));
+	return error == NULL;
+}
+
+static void
 collect_needy(HeapTuple tuple, void *arg)
 {
 	Needy	   *needy = arg;
@@ -401,7 +432,8 @@ collect_needy(HeapTuple tuple, void *arg)
 		janitor_set_failing(janitor_job_hash(job->name), true);
 	if (problem != NULL && needy->disarmed++ == 0)
 		needy->problem = MemoryContextStrdup(needy->keep, problem);
-	if (needs_something(job, needy))
+	needy->job = job;
+	if (succeeds(find_need, needy, job->name) && needy->needs)
 	{
 		MemoryContextSwitchTo(needy->keep);
 		needy->names = lappend(needy->names, pstrdup(job->name));
@@ -411,15 +443,16 @@ collect_needy(HeapTuple tuple, void *arg)
 }
 
 static void
-reconcile_job(const char *job_name, const Needy *needy)
+reconcile_job(void *arg)
 {
+	const Needy *needy = arg;
 	JanitorJob *job;
 	JanitorEntry entry;
 
 	/* whoever is changing the job brings its entry into line himself */
-	if (!janitor_job_try_lock(job_name))
+	if (!janitor_job_try_lock(needy->name))
 		return;
-	job = janitor_job_load(job_name);
+	job = janitor_job_load(needy->name);
 	if (job == NULL)
 		return;
 	if (job->run_on_start && needy->at_start &&
@@ -467,7 +500,8 @@ reconcile_jobs(bool at_start)
 	log_disarmed(&needy);
 	foreach(cell, needy.names)
 	{
-		reconcile_job(lfirst(cell), &needy);
+		needy.name = lfirst(cell);
+		(void) succeeds(reconcile_job, &needy, needy.name);
 		if (++count % JOBS_AT_ONCE == 0)
 		{
 			janitor_commit(true);

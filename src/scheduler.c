@@ -76,8 +76,11 @@ typedef struct Scheduler
 	bool		waiting;		/* entries wait for a worker or a run's end */
 	bool		more;			/* the last look left something: do not sleep */
 	bool		pruning;		/* history is left to prune: do not sleep */
+	bool		standing_by;	/* switched off */
 	TimestampTz no_pruning_until;	/* it failed */
 	int			last_error;		/* SQLSTATE logged last; 0: none since */
+	TimestampTz no_reconciling_until;	/* it failed, likewise */
+	int			last_reconcile_error;
 } Scheduler;
 
 static void
@@ -282,11 +285,11 @@ end_terminated_runs(void)
 /* --- one cycle --- */
 
 static void
-log_once(Scheduler *scheduler, const JanitorError *error)
+log_once(int *last_error, const JanitorError *error)
 {
-	if (scheduler->last_error == error->sqlstate)
+	if (*last_error == error->sqlstate)
 		return;
-	scheduler->last_error = error->sqlstate;
+	*last_error = error->sqlstate;
 	ereport(LOG,
 			(errmsg("pg_janitor scheduler could not look at the queue: %s",
 					error->message),
@@ -328,9 +331,17 @@ reconcile_if_due(Scheduler *scheduler, bool now)
 	if (!at_start && !now && at <= GetCurrentTimestamp() &&
 		GetCurrentTimestamp() - at < RECONCILE_INTERVAL)
 		return;
+	if (!now && scheduler->no_reconciling_until > GetCurrentTimestamp())
+		return;
 	error = janitor_attempt(reconcile, &at);
 	if (error)
-		log_once(scheduler, error);
+	{
+		scheduler->no_reconciling_until =
+			GetCurrentTimestamp() + RETRY_AFTER_ERROR;
+		log_once(&scheduler->last_reconcile_error, error);
+	}
+	else
+		scheduler->last_reconcile_error = 0;
 }
 
 /* Returns the news; leaves where the database is not ours any more. */
@@ -468,7 +479,7 @@ cycle(Scheduler *scheduler)
 		scheduler->look_at = error ? DT_NOEND : janitor_clock();
 	}
 	if (error || unburied)
-		log_once(scheduler, error ? error : unburied);
+		log_once(&scheduler->last_error, error ? error : unburied);
 	else
 		scheduler->last_error = 0;
 	if (janitor_close_left_open())
@@ -570,8 +581,6 @@ reload_if_asked(void)
 static void
 set_up(Oid database)
 {
-	TimestampTz disabled_since;
-
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGINT, interrupt_handler);
 	pqsignal(SIGTERM, terminate_handler);
@@ -579,15 +588,26 @@ set_up(Oid database)
 	janitor_connect_scheduler(database);
 	wake_timeout = RegisterTimeout(USER_TIMEOUT, wake_handler);
 	janitor_session_pin();
-	if (!lock_database() || !janitor_scheduler_attach(&disabled_since))
+	if (!lock_database() || !janitor_scheduler_attach())
 		proc_exit(0);
 	before_shmem_exit(leave_word, (Datum) 0);
-	janitor_dispatch_was_off(disabled_since, janitor_clock());
 	scheduler_context = AllocSetContextCreate(TopMemoryContext,
 											  "pg_janitor scheduler",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(scheduler_context);
 	janitor_dispatch_reset();
+}
+
+/* It is switched on: nothing is made up for when it was not. */
+static void
+serve(Scheduler *scheduler)
+{
+	TimestampTz since;
+	TimestampTz until;
+
+	janitor_scheduler_serves(&since, &until);
+	janitor_dispatch_was_off(since, until);
+	scheduler->standing_by = false;
 }
 
 /* Leaves at once where there is nothing to do for it. */
@@ -600,7 +620,7 @@ leave_unless_needed(Scheduler *scheduler)
 	scheduler->generation = news.generation;
 	if (janitor_enabled && extension_exists())
 	{
-		janitor_scheduler_serves();
+		serve(scheduler);
 		return;
 	}
 	if (janitor_enabled)
@@ -614,6 +634,8 @@ leave_unless_needed(Scheduler *scheduler)
 static void
 stand_by(Scheduler *scheduler)
 {
+	scheduler->standing_by = true;
+	janitor_scheduler_stands_by();
 	janitor_scheduler_set_backlog(true);	/* workers tell of each end */
 	(void) janitor_attempt(take_back_all, NULL);
 	(void) janitor_bury_dead();
@@ -658,6 +680,8 @@ janitor_scheduler_main(Datum argument)
 							   janitor_replicas_due()));
 			continue;
 		}
+		if (scheduler.standing_by)
+			serve(&scheduler);
 		sample_if_due();
 		cycle(&scheduler);
 		if (may_leave(&scheduler) &&

@@ -766,7 +766,7 @@ scheduler_exit(int code, Datum arg)
 }
 
 bool
-janitor_scheduler_attach(TimestampTz *disabled_since)
+janitor_scheduler_attach(void)
 {
 	JanitorDatabase *database;
 	bool		attached = false;
@@ -779,8 +779,6 @@ janitor_scheduler_attach(TimestampTz *disabled_since)
 		janitor_process_set(&database->scheduler);
 		database->served_since = GetCurrentTimestamp();
 		database->starting = false;
-		*disabled_since = database->disabled ? database->disabled_since :
-			DT_NOEND;
 		database->restart = false;
 		database->failed_starts = 0;
 		attached = true;
@@ -789,12 +787,35 @@ janitor_scheduler_attach(TimestampTz *disabled_since)
 	return attached;
 }
 
-/* From now on it is not switched off. */
+/* The lock is held. */
+static void
+switch_off(JanitorDatabase *database)
+{
+	if (!database->disabled)
+		database->off_since = janitor_clock();
+	database->disabled = true;
+}
+
 void
-janitor_scheduler_serves(void)
+janitor_scheduler_stands_by(void)
 {
 	janitor_lock(LW_EXCLUSIVE);
-	janitor_my_database()->disabled = false;
+	switch_off(janitor_my_database());
+	janitor_unlock();
+}
+
+void
+janitor_scheduler_serves(TimestampTz *off_since, TimestampTz *off_until)
+{
+	JanitorDatabase *database;
+
+	janitor_lock(LW_EXCLUSIVE);
+	database = janitor_my_database();
+	if (database->disabled)
+		database->off_until = janitor_clock();
+	database->disabled = false;
+	*off_since = database->off_since;
+	*off_until = database->off_until;
 	janitor_unlock();
 }
 
@@ -829,9 +850,10 @@ janitor_scheduler_leave(uint64 generation, TimestampTz next_due,
 	{
 		forget_wants(database);
 		database->next_due = next_due;
-		if (disabled && !database->disabled)
-			database->disabled_since = GetCurrentTimestamp();
-		database->disabled = disabled;
+		if (disabled)
+			switch_off(database);
+		else
+			database->disabled = false;
 		database->last_start = 0;	/* left in good order */
 		janitor_wake_process(&janitor_shared->launcher);
 		left = true;

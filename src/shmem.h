@@ -158,14 +158,17 @@ extern bool janitor_scheduler_alive(Oid database);
 
 /* --- the scheduler's side; all for MyDatabaseId --- */
 
-/*
- * false: this database has a live scheduler already.  *disabled_since: since
- * when it had none for being switched off; DT_NOEND: it was not.
- */
-extern bool janitor_scheduler_attach(TimestampTz *disabled_since);
+/* false: this database has a live scheduler already. */
+extern bool janitor_scheduler_attach(void);
 
-/* It is switched on, and has the extension. */
-extern void janitor_scheduler_serves(void);
+/*
+ * pg_janitor is switched off here.  It is switched on (and there is the
+ * extension): *off_since and *off_until are when it last was not, by
+ * janitor_clock().
+ */
+extern void janitor_scheduler_stands_by(void);
+extern void janitor_scheduler_serves(TimestampTz *off_since,
+									 TimestampTz *off_until);
 
 /* What has been told since the last call. */
 typedef struct JanitorNews

@@ -47,8 +47,9 @@ typedef struct JanitorDatabase
 	bool		unsettled;		/* its scheduler ended with runs in hand that
 								 * nobody carries */
 	TimestampTz daily_round;	/* when the history of all jobs was pruned */
-	bool		disabled;		/* its scheduler left for being switched off */
-	TimestampTz disabled_since;
+	bool		disabled;		/* pg_janitor is switched off there */
+	TimestampTz off_since;		/* ... since; or was last, until: both by */
+	TimestampTz off_until;		/* janitor_clock() */
 	bool		restart;		/* its scheduler is to connect anew */
 	TimestampTz served_since;	/* when its present scheduler came */
 	bool		starting;		/* its scheduler was registered */

@@ -70,7 +70,7 @@ clock_while_down($node, epoch(12, 47, 30));
 $node->start;
 settled();
 
-subtest 'a server down across three quarter-hours' => sub {
+subtest 'a server down across three quarter-hours (R-07)' => sub {
 	is(scheduled('once', 'succeeded'), '12:45', 'once: exactly one run');
 	is(history($node, 'once', 'status, skipped'), 'skipped/2 succeeded',
 		'once: the others are counted');
@@ -82,9 +82,23 @@ subtest 'a server down across three quarter-hours' => sub {
 		'catch_up_within: which is counted');
 	is(history($node, 'disabled'), '', 'disabled: nothing');
 	is(history($node, 'paused', 'status, skipped'), 'skipped/3', 'paused: one row with the count');
+	value($node, q{SELECT job_enable('disabled'); SELECT job_resume('paused')});
+	define_job($node, 'look', 'SELECT 1');
+	run_job($node, 'look');
+	is(history($node, 'disabled') . ', ' . history($node, 'paused'), ', skipped',
+		'enabled and resumed: nothing is made up');
+	value($node, q{SELECT job_disable('disabled'), job_pause('paused')});
 	is(value($node, q{SELECT string_agg(DISTINCT to_char(run_at, 'HH24:MI'), ' ')
 		FROM job_queue WHERE key = '@schedule'}), '13:00', 'the next occurrence of all is 13:00');
 	ledger_is_true($node);
+};
+
+subtest 'a clock that is shifted shows' => sub {
+	cmp_ok(log_count($node, 'pg_janitor decides what is due by a clock that is shifted by \d+ s'), '>', 0,
+		'in the log of the start');
+	is(value($node, q{SELECT count(*) FROM job_status WHERE health_detail !~ 'debug_clock_offset is' OR health_detail IS NULL}),
+		0, 'in job_status');
+	is(value($node, q{SELECT health FROM job_status WHERE job_name = 'once'}), 'ok', 'which judges by it');
 };
 
 subtest 'run_on_start is one run a start, never doubled with a catch-up (H-15)' => sub {
@@ -226,6 +240,23 @@ subtest 'catch_up = all makes up for at most 1,000' => sub {
 	is(value($node, q{SELECT string_agg(skipped::text, ' ') FROM job_execution
 		WHERE job_name = 'five' AND status = 'skipped'}), '152', 'the others are counted');
 	ledger_is_true($node);
+};
+
+subtest 'what was done to the tables by hand is found at the next start' => sub {
+	value($node, q{SELECT job_unschedule(name) FROM job_definition; TRUNCATE effect, job_execution;
+		SET client_min_messages = error; SELECT job_schedule('model', '* * * * * *', 'INSERT INTO effect VALUES (job_execution_id(), ''by_hand'')', enabled => false);
+		INSERT INTO job_definition SELECT (jsonb_populate_record(d, '{"name": "by_hand", "enabled": true}')).* FROM job_definition d;
+		INSERT INTO job_definition SELECT (jsonb_populate_record(d, '{"name": "broken", "enabled": true, "schedule": "every fortnight"}')).* FROM job_definition d WHERE name = 'model';
+		INSERT INTO job_execution (job_name, started_at, status, reason, run_as) VALUES ('by_hand', now(), 'running', 'manual', 'postgres')});
+	effect_job($node, 'probe');
+	my $offset = log_size($node);
+	$node->restart;
+	eventually_is($node, q{SELECT count(*) > 1 FROM effect WHERE job = 'by_hand'}, 't', 'a job gets its next occurrence');
+	eventually_is($node, q{SELECT status FROM job_execution WHERE job_name = 'by_hand' AND reason = 'manual'},
+		'interrupted', 'a run that nobody carries is closed');
+	is(run_job($node, 'probe')->{status}, 'succeeded', 'a job that cannot be is no obstacle');
+	is(log_count($node, 'pg_janitor scheduler.*LOG: .*every fortnight', $offset), 1, 'and is complained of once');
+	value($node, q{DELETE FROM job_definition WHERE name = 'broken'});
 };
 
 no_accident($node);

@@ -1,6 +1,6 @@
 # Never more than max_running runs of a job; an occurrence that finds no room
 # is skipped and counted, or one is kept; triggers wait their turn, and none is
-# dropped (R-01, R-10, R-11, B-26).
+# dropped (R-01, R-03, R-05, R-10, R-11, B-26).
 
 use strict;
 use warnings;
@@ -163,6 +163,28 @@ subtest 'a slow job delays no other (B-26)' => sub {
 	release_lock($lock);
 	drained('tick');
 	drained('slow');
+	ledger_is_true($node);
+};
+
+# The grid of `every` is fixed: how long a run takes does not shift it (R-03),
+# and an occurrence that is past does not start runs in a row (R-05).
+subtest 'the next occurrence does not depend on how long a run takes' => sub {
+	my $lock = hold_lock($node);
+	held_job('grid', "schedule => 'every 2 seconds'");
+	running('grid', 1);
+	my $first = value($node, q{SELECT scheduled_for FROM job_execution WHERE job_name = 'grid' AND status = 'running'});
+	eventually($node, "SELECT clock_timestamp() > timestamptz '$first' + interval '3.1 seconds'", 'the run takes longer than its period');
+	release_lock($lock);
+	eventually($node, q{SELECT count(*) >= 3 FROM job_execution WHERE job_name = 'grid' AND status = 'succeeded'}, 'three runs');
+	drained('grid');
+	is(value($node, qq{SELECT count(*) FROM job_execution WHERE job_name = 'grid' AND status = 'succeeded'
+			AND mod(extract(epoch FROM scheduled_for - '$first'), 2) <> 0}), 0, 'all are on the grid');
+	is(value($node, q{SELECT count(*) - count(DISTINCT scheduled_for) FROM job_execution
+		WHERE job_name = 'grid' AND status = 'succeeded'}), 0, 'each occurrence once');
+	is(value($node, q{SELECT count(*) FROM job_execution WHERE job_name = 'grid' AND started_at < scheduled_for}), 0,
+		'none before its time');
+	is(value($node, q{SELECT sum(skipped) >= 1 FROM job_execution WHERE job_name = 'grid' AND status = 'skipped'}), 't',
+		'what passed meanwhile is counted');
 	ledger_is_true($node);
 };
 

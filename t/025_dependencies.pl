@@ -274,6 +274,31 @@ subtest 'what is switched off waits (H-02)' => sub {
 	is(queue($node, 'probe', 'execution_id'), $id, 'the trigger waits');
 	set_setting($node, 'pg_janitor.enabled', 'on');
 	is(outcome($node, $id)->{status}, 'succeeded', 'until it is switched on');
+
+	# with a run in progress, so that the scheduler stays and stands by, and without
+	set_setting($node, 'pg_janitor.max_workers', 4);
+	effect_job($node, 'each', "schedule => '* * * * * *', catch_up => 'all'");
+	my $lock = hold_lock($node);
+	define_job($node, 'held', UNTIL_RELEASED);
+	for my $with ('with a run in progress', 'without')
+	{
+		wait_started($node, trigger($node, 'held')) if $with =~ /^with /;
+		eventually($node, q{SELECT count(*) > 0 FROM effect WHERE job = 'each'}, 'each runs');
+		set_setting($node, 'pg_janitor.enabled', 'off');
+		my $off = value($node, q{SELECT clock_timestamp() + interval '1 s'});
+		eventually($node, "SELECT clock_timestamp() > timestamptz '$off' + interval '2.5 s'", 'occurrences pass');
+		set_setting($node, 'pg_janitor.enabled', 'on');
+		my $on = value($node, q{SELECT clock_timestamp() - interval '1 s'});
+		eventually($node, "SELECT count(*) > 0 FROM job_execution WHERE job_name = 'each'
+			AND status = 'succeeded' AND started_at > '$on'", 'each goes on');
+		is(value($node, "SELECT count(*) FROM job_execution WHERE job_name = 'each' AND status <> 'skipped'
+			AND scheduled_for BETWEEN '$off' AND '$on'"), 0, "$with: nothing is made up, though it is all of a minute");
+		like(value($node, q{SELECT detail || ' ' || skipped FROM job_execution WHERE job_name = 'each'
+			AND status = 'skipped' ORDER BY id DESC LIMIT 1}), qr/^pg_janitor was switched off ([2-9]|\d\d)$/, "$with: it is counted");
+		release_lock($lock) if $with =~ /^with /;
+	}
+	value($node, q{SELECT job_unschedule('each')});
+
 	value($node, 'ALTER DATABASE postgres SET pg_janitor.enabled = off');
 	$node->restart;
 	$id = trigger($node, 'probe');

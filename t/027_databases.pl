@@ -191,6 +191,46 @@ subtest 'DROP EXTENSION and CREATE EXTENSION' => sub {
 	is(log_count($node, 'pg_janitor .*(ERROR|FATAL|could not look)', $offset), 0, 'nothing complains');
 };
 
+# Another version of the extension than the library's: what it looks like between
+# the installation of new files and ALTER EXTENSION UPDATE, or the reverse.
+subtest 'ALTER EXTENSION UPDATE' => sub {
+  SKIP:
+	{
+		my $scripts = $node->config_data('--sharedir') . '/extension';
+		skip "cannot write into $scripts", 1 if !-w $scripts;
+		append_to_file("$scripts/pg_janitor--1.0--1.0test.sql",
+			'ALTER TABLE job_queue SET (fillfactor = 75); CREATE FUNCTION job_test() RETURNS int LANGUAGE sql RETURN 1;');
+		append_to_file("$scripts/pg_janitor--1.0test--1.0.sql",
+			'ALTER TABLE job_queue SET (fillfactor = 80); DROP FUNCTION job_test();');
+		effect_job($node, 'stays', undef, 'west');
+
+		# with idle processes
+		my $limit = at_once_limit();
+		goes_on($node, 'before', 'west');
+		my $session = $node->background_psql('west');
+		my $before = value($node, 'SELECT clock_timestamp()');
+		$session->query_safe(q{BEGIN; ALTER EXTENSION pg_janitor UPDATE TO '1.0test'});
+		cmp_ok(seconds_since($before), '<', $limit, 'it waits for nobody');
+		goes_on($node, 'not committed', 'west');
+		$session->query_safe('ROLLBACK');
+		$session->quit;
+		goes_on($node, 'rolled back', 'west');
+
+		# with a run in progress
+		my ($id) = start_stuck($node, 'stays', 'west');
+		value($node, q{ALTER EXTENSION pg_janitor UPDATE TO '1.0test'}, 'west');
+		like(sql_error($node, q{SELECT job_trigger('probe')}, database => 'west'),
+			qr/55000: .*library is version "1\.0" but .* version "1\.0test".*HINT: .*ALTER EXTENSION pg_janitor UPDATE/s,
+			'with another version: an error that says what to do');
+		value($node, q{ALTER EXTENSION pg_janitor UPDATE TO '1.0'}, 'west');
+		goes_on($node, 'updated', 'west');
+		value($node, "SELECT job_cancel($id)", 'west');
+		is(outcome($node, $id, 'west')->{status}, 'cancelled', 'the run that was in progress can be ended');
+		ledger_is_true($node, undef, 'west');
+		unlink "$scripts/pg_janitor--1.0--1.0test.sql", "$scripts/pg_janitor--1.0test--1.0.sql";
+	}
+};
+
 subtest 'a job that drops the extension it runs in' => sub {
 	define_job($node, 'saw', 'DROP EXTENSION pg_janitor', undef, 'west');
 	trigger($node, 'saw', undef, 'west');

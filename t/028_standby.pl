@@ -134,6 +134,7 @@ subtest 'after a promotion what is due runs once' => sub {
 	my ($open) = start_stuck($primary, 'open');
 	my $due = trigger($primary, 'waits', "run_at => clock_timestamp() + interval '6 seconds'");
 	my $later = trigger($primary, 'waits', "run_at => clock_timestamp() + interval '1 hour'");
+	my ($prepared) = $primary->safe_psql('postgres', q{BEGIN; SELECT job_trigger('probe'); PREPARE TRANSACTION 'there'}) =~ /^(\d+)/m;
 	catch_up($primary, $standby);
 	$primary->stop('immediate');
 	eventually($standby, "SELECT run_at < clock_timestamp() FROM job_queue WHERE execution_id = $due",
@@ -148,6 +149,9 @@ subtest 'after a promotion what is due runs once' => sub {
 	is(outcome($standby, $due)->{status}, 'succeeded', 'what came due has run');
 	goes_on($standby, 'promoted');
 	is(history($standby, 'waits'), 'succeeded', 'once');
+	is(execution($standby, $prepared), undef, 'what was prepared on the old primary waits');
+	value($standby, q{COMMIT PREPARED 'there'});
+	is(outcome($standby, $prepared)->{status}, 'succeeded', 'and runs when it is committed here');
 	is(queue($standby, 'waits', 'execution_id'), $later, 'what is due later waits');
 	is(value($standby, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pg_janitor scheduler'}), 1,
 		'there is one scheduler');

@@ -14,7 +14,7 @@ use Test::More;
 use JanitorTest;
 use JanitorCrash;
 
-my $node = crash_node('held');
+my $node = crash_node('held', 'max_connections = 120');
 
 effect_job($node, 'probe');
 effect_job($node, 'tick', "schedule => '* * * * * *'");
@@ -27,6 +27,12 @@ my %call = (
 	'job_pause' => q{SELECT job_pause(%s)},
 	'job_schedule' => q{SELECT job_schedule(%s, '* * * * * *', 'SELECT 1')},
 	'job_disable' => q{SELECT job_disable(%s)},
+	'job_enable' => q{SELECT job_disable(%1$s), job_enable(%1$s)},
+	'job_resume' => q{SELECT job_pause(%1$s), job_resume(%1$s)},
+	'job_retry' => q{SELECT job_retry(max(id)) FROM job_execution WHERE job_name = %s AND status = 'cancelled'},
+	'job_set_rate_limit' => q{SELECT job_set_rate_limit(%s, 1000, '1 s')},
+	'job_set_circuit' => q{SELECT job_set_circuit(%1$s); SELECT job_alter(%1$s, jsonb_build_object('circuit', %1$s));
+		SELECT job_circuit_report(%1$s, false)},
 	'a lock on its queue entries' => q{SELECT FROM job_queue WHERE job_name = %s FOR UPDATE},
 	'a lock on its definition' => q{SELECT FROM job_definition WHERE name = %s FOR UPDATE},
 	'a lock on its executions' => q{SELECT FROM job_execution WHERE job_name = %s FOR UPDATE});
@@ -39,10 +45,23 @@ for my $end ('COMMIT', 'ROLLBACK')
 	{
 		my $job = "$name, then $end";
 		effect_job($node, $job, "schedule => '* * * * * *'");
+		value($node, 'SELECT job_cancel(' . trigger($node, $job, "run_at => clock_timestamp() + interval '1 hour'") . ')')
+		  if $name eq 'job_retry';
 		trigger($node, $job, "run_at => clock_timestamp() + interval '1 hour', key => 'k'");
 	}
 }
-eventually($node, q{SELECT count(DISTINCT job) > 20 FROM effect}, 'all of them run');
+eventually($node, q{SELECT count(DISTINCT job) > 30 FROM effect}, 'all of them run');
+# Of all jobs, and what is no job's; pausing all waits for whoever changes one.
+for my $sql (q{SELECT job_pause()}, q{SELECT job_resume()}, q{SELECT job_grant('pg_monitor', 'observe')},
+	q{SELECT job_mask_create_key('spare')})
+{
+	my $session = $node->background_psql('postgres');
+	$session->query_safe("SET client_min_messages = error; BEGIN; $sql");
+	goes_on($node, "$sql, not committed");
+	$session->query_safe('ROLLBACK');
+	$session->quit;
+}
+
 for my $end ('COMMIT', 'ROLLBACK')
 {
 	for my $name (sort keys %call)
