@@ -331,6 +331,7 @@ $node->restart;
 caught();
 is(run_job($node, 'nightly')->{status}, 'succeeded', 'with the path set for the database, a job runs');
 is(run_job($node, 'keeps')->{status}, 'succeeded', 'with rules');
+$node->safe_psql('postgres', q{SELECT job_retry_items('people')});	# now, not after its delay
 is(run_job($node, 'people')->{failed_records}, 1, 'with items');
 is(caught(), '', 'and nothing is run in its worker or the scheduler');
 $node->safe_psql('postgres', q{ALTER DATABASE postgres RESET search_path});
