@@ -255,8 +255,11 @@ prepare(Work *work)
 {
 	bool		found;
 
+	/* a cancel cannot be recorded of a run whose row has not been read */
+	HOLD_CANCEL_INTERRUPTS();
 	janitor_begin_run();
 	found = load(work);
+	RESUME_CANCEL_INTERRUPTS();
 	if (found)
 	{
 		check_may_begin(work);
@@ -495,9 +498,22 @@ new_work(int64 execution_id)
 	return work;
 }
 
+/*
+ * What comes after a run, until leave_work(): a cancel finds nothing to end
+ * there, and must not end the worker.
+ */
+static void
+begin_aftermath(void)
+{
+	HOLD_CANCEL_INTERRUPTS();
+	janitor_current_run = NULL;
+}
+
 static void
 leave_work(void)
 {
+	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextSwitchTo(TopMemoryContext);
 	MemoryContextReset(run_context);
@@ -509,8 +525,8 @@ janitor_run_help(int64 execution_id)
 	Work	   *work = new_work(execution_id);
 	JanitorError *error = janitor_attempt(help, work);
 
+	begin_aftermath();
 	timeout_at = DT_NOEND;
-	janitor_current_run = NULL;
 	if (error != NULL && error->sqlstate != ERRCODE_QUERY_CANCELED)
 		ereport(LOG,
 				(errmsg("a helper of job \"%s\" failed: %s",
@@ -526,7 +542,7 @@ janitor_run_execution(int64 execution_id)
 	Work	   *work = new_work(execution_id);
 	JanitorError *error = janitor_attempt(execute, work);
 
-	janitor_current_run = NULL;
+	begin_aftermath();
 	if (error)
 		janitor_helpers_dismiss(true);
 	if (error && work->execution.job_name != NULL)
