@@ -7,6 +7,9 @@
 #   make check-regress     one suite: check-unit, -regress, -isolation, -tap
 #   make test-matrix       the same on PostgreSQL 15, 17 and 18 (and 16, where
 #                          PG_CONFIG_16 names one); MAJORS="17 18" selects
+#   make check-undefined   the same, and behaviour that is not defined is a crash
+#   make check-discard-caches  the regression tests on a server that discards
+#                          its caches at every chance; needs one with assertions
 #   make torture           kill everything 200 times, then check what is left
 #                          (minutes; TORTURE="--seed 7 --kills 400")
 #   make soak              500 runs a second for half an hour: nothing may grow
@@ -94,6 +97,15 @@ test-matrix:
 check-unit check-regress check-isolation check-tap: check-%:
 	@$(RUN_SUITES) $*
 
+# Rarer ways to run them: see t/README.md.
+check-undefined:
+	@$(SUITES_ENV) JANITOR_CHECK=undefined JANITOR_SUITE_TIMEOUT=3600 \
+		bash t/harness/run $(SUITES)
+
+check-discard-caches:
+	@$(SUITES_ENV) JANITOR_CHECK=discard-caches JANITOR_SUITE_TIMEOUT=36000 \
+		PG_TEST_TIMEOUT_DEFAULT=3600 bash t/harness/run regress
+
 torture:
 	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=3600 PROVE_FLAGS=-v \
 		PROVE_TESTS='t/torture/full.pl :: $(TORTURE)' bash t/harness/run tap
@@ -134,4 +146,4 @@ check-dist check-deb: check-%:
 	@PG_CONFIG='$(PG_CONFIG)' bash t/harness/package $*
 
 .PHONY: FORCE dist check-dist check-deb test test-matrix check-unit check-regress check-isolation check-tap \
-	torture soak fuzz demo ci indent typedefs tmp_install clean-unit
+	check-undefined check-discard-caches torture soak fuzz demo ci indent typedefs tmp_install clean-unit

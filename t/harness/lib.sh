@@ -145,7 +145,7 @@ become_user() {	# [setsid] COMMAND...
 	local name
 	if [ "$1" = setsid ]; then lead=(setsid); shift; fi
 	for name in PG_TEST_TIMEOUT_DEFAULT PG_TEST_NOCLEAN JANITOR_SUITE_TIMEOUT \
-			JANITOR_OTHER_SERVERS REGRESS ISOLATION PROVE_TESTS PROVE_FLAGS \
+			JANITOR_OTHER_SERVERS JANITOR_CHECK REGRESS ISOLATION PROVE_TESTS PROVE_FLAGS \
 			TERM; do
 		[ -z "${!name:-}" ] || keep+=("$name=${!name}")
 	done
