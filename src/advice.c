@@ -17,12 +17,14 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/pg_constraint.h"
+#include "nodes/parsenodes.h"
 #include "storage/bufmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "query.h"
 #include "rule_internal.h"
@@ -203,6 +205,53 @@ advise_key_index(const JanitorReadyRule *ready, Oid referencing,
 	table_close(rel, NoLock);
 }
 
+/* What a DELETE does by a foreign key. */
+static const char *
+consequence(char action)
+{
+	switch (action)
+	{
+		case FKCONSTR_ACTION_CASCADE:
+			return "are deleted with it";
+		case FKCONSTR_ACTION_SETNULL:
+		case FKCONSTR_ACTION_SETDEFAULT:
+			return "are changed with it";
+		default:
+			return "keep it from being deleted, and make the rule fail";
+	}
+}
+
+static void
+tell_reference(const JanitorReadyRule *ready, Form_pg_constraint form,
+			   List **advice)
+{
+	*advice = lappend(*advice,
+					  psprintf("rows of %s that refer to a row of %s %s",
+							   janitor_relation_name(form->conrelid),
+							   janitor_relation_name(ready->relid),
+							   consequence(form->confdeltype)));
+}
+
+/*
+ * Those of a table's partitions follow from the one that was declared, unless
+ * the rule is for one of the partitions that it refers to.
+ */
+static bool
+is_shadow(Form_pg_constraint form)
+{
+	HeapTuple	tuple;
+	Oid			referenced;
+
+	if (!OidIsValid(form->conparentid))
+		return false;
+	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(form->conparentid));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	referenced = ((Form_pg_constraint) GETSTRUCT(tuple))->confrelid;
+	ReleaseSysCache(tuple);
+	return referenced == form->confrelid;
+}
+
 /* pg_constraint has no index on what a key refers to; it is read through. */
 static void
 advise_inbound_keys(const JanitorReadyRule *ready, List **advice)
@@ -222,11 +271,12 @@ advise_inbound_keys(const JanitorReadyRule *ready, List **advice)
 	{
 		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
 
-		/* those of partitions follow from their parent's */
-		if (!OidIsValid(form->conparentid))
-			advise_key_index(ready, form->conrelid,
-							 key_columns(tuple, RelationGetDescr(constraints)),
-							 advice);
+		if (is_shadow(form))
+			continue;
+		tell_reference(ready, form, advice);
+		advise_key_index(ready, form->conrelid,
+						 key_columns(tuple, RelationGetDescr(constraints)),
+						 advice);
 	}
 	systable_endscan(scan);
 	table_close(constraints, AccessShareLock);

@@ -32,6 +32,7 @@
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -83,20 +84,26 @@ parse_update(const char *source)
 	return update;
 }
 
-/* The relation as r, whatever stood there. */
+/*
+ * The relation as r, whatever stood there.  The lock that the parser takes for
+ * an UPDATE is given back: nothing is written yet, and a preview never will.
+ */
 static Query *
 analyse_update(UpdateStmt *update, const char *source, Relation rel,
 			   bool item)
 {
 	RawStmt    *raw = makeNode(RawStmt);
+	Query	   *query;
 
 	update->relation = makeRangeVar(get_namespace_name(RelationGetNamespace(rel)),
 									pstrdup(RelationGetRelationName(rel)), -1);
 	update->relation->alias = makeAlias("r", NIL);
 	raw->stmt = (Node *) update;
-	return parse_analyze_fixedparams(raw, source, janitor_item_types,
-									 item ? lengthof(janitor_item_types) : 0,
-									 NULL);
+	query = parse_analyze_fixedparams(raw, source, janitor_item_types,
+									  item ? lengthof(janitor_item_types) : 0,
+									  NULL);
+	UnlockRelationOid(RelationGetRelid(rel), RowExclusiveLock);
+	return query;
 }
 
 /* --- one assignment --- */

@@ -39,11 +39,15 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE VIEW torture.purged AS
-	SELECT j.name, relation, f.expired - torture.there(relation, true) AS gone,
+	SELECT j.name, j.relation, f.gone,
 		(SELECT coalesce(sum(records_processed), 0) FROM job_execution e WHERE e.job_name = j.name) AS recorded,
-		f.kept - torture.there(relation, false) AS missed
-	FROM torture.jobs j LEFT JOIN (SELECT relation, sum(expired) AS expired, sum(kept) AS kept
-							  FROM torture.fed GROUP BY 1) f USING (relation)
+		f.missed
+	FROM torture.jobs j,
+		LATERAL (SELECT sum(expired - torture.there(f.relation, true)) AS gone,
+						sum(kept - torture.there(f.relation, false)) AS missed
+				 FROM (SELECT relation, sum(expired) AS expired, sum(kept) AS kept
+					   FROM torture.fed GROUP BY 1) f
+				 WHERE f.relation IN (j.relation, j.beside)) f
 	WHERE j.relation IS NOT NULL;
 
 -- Who was erased, by which execution; what is left of them.

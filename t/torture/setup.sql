@@ -20,6 +20,7 @@ CREATE TABLE torture.jobs
 	options jsonb NOT NULL DEFAULT '{}',
 	marks boolean NOT NULL DEFAULT true,
 	relation text,
+	beside text,				-- of a second rule
 	people text,
 	first timestamptz,
 	stop timestamptz
@@ -86,6 +87,7 @@ CREATE TABLE torture.rows_2_child (row_id bigint REFERENCES torture.rows_2 ON DE
 CREATE TABLE torture.rows_3 (LIKE torture.rows_1 INCLUDING ALL);
 CREATE TABLE torture.rows_4 (LIKE torture.rows_1 INCLUDING ALL);
 CREATE TABLE torture.archive_4 (LIKE torture.rows_1);
+CREATE TABLE torture.rows_5 (LIKE torture.rows_1 INCLUDING ALL);
 CREATE TABLE torture.parts_1 (at timestamptz) PARTITION BY RANGE (at);
 CREATE TABLE torture.parts_1_now PARTITION OF torture.parts_1 FOR VALUES FROM ('2020-01-01') TO (MAXVALUE);
 CREATE TABLE torture.parts_2 (at timestamptz) PARTITION BY RANGE (at);
@@ -100,6 +102,7 @@ BEGIN
 END $$;
 CREATE TRIGGER slow AFTER DELETE ON torture.rows_1 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
 CREATE TRIGGER slow AFTER DELETE ON torture.rows_2 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
+CREATE TRIGGER slow AFTER DELETE ON torture.rows_5 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
 CREATE TRIGGER slow AFTER UPDATE ON torture.rows_3 FOR EACH STATEMENT EXECUTE FUNCTION torture.slow();
 
 CREATE FUNCTION torture.short_nap() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -178,6 +181,7 @@ FROM (VALUES
 	('rows_2', '*/2 * * * * *', interval '2 seconds'),
 	('rows_3', '*/2 * * * * *', interval '2 seconds'),
 	('rows_4', '*/2 * * * * *', interval '2 seconds'),
+	('rows_5', '*/2 * * * * *', interval '2 seconds'),
 	('parts_1', '*/3 * * * * *', interval '3 seconds'),
 	('parts_2', '*/3 * * * * *', interval '3 seconds')) v (relation, schedule, period);
 
@@ -201,6 +205,7 @@ INSERT INTO torture.jobs (name, schedule, period, command, owner, marks, relatio
 	('purge_4', '*/3 * * * * *', '3 s', '', 'alice', false, 'rows_4', '{"action": "archive", "archive_to": "torture.archive_4", "max_rows_per_second": 1000, "rows_per_run": 900}'),
 	('purge_5', '*/5 * * * * *', '5 s', '', 'alice', false, 'parts_1', '{"partitions": "drop", "parallel": 2}'),
 	('purge_6', '*/5 * * * * *', '5 s', '', 'alice', false, 'parts_2', '{"partitions": "detach", "drop_after": "3 seconds"}');
+UPDATE torture.jobs SET beside = 'rows_5' WHERE name = 'purge_2';
 
 INSERT INTO torture.jobs (name, schedule, period, command, owner, options)
 SELECT 'plain_' || i, s.schedule, s.period, '', o.owner,
@@ -263,6 +268,8 @@ BEGIN;
 UPDATE torture.jobs SET first = job_schedule_retention(name, schedule, 'torture.' || relation, 'at', '1 day',
 	owner => owner, keep_runs => 10000000, options => options)
 WHERE relation IS NOT NULL;
+SELECT job_set_rule(name, 'beside', 'torture.' || beside, 'at', '1 day', batch_rows => 40, parallel => 2)
+FROM torture.jobs WHERE beside IS NOT NULL;
 UPDATE torture.jobs SET first = job_schedule_items(name, schedule,
 	format('SELECT id FROM torture.%I WHERE erased_by IS NULL ORDER BY id', people), nullif(command, ''),
 	owner => owner, keep_runs => 10000000, options => options)
