@@ -111,7 +111,7 @@ torture:
 		PROVE_TESTS='t/torture/full.pl :: $(TORTURE)' bash t/harness/run tap
 
 soak:
-	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=36000 PROVE_FLAGS=-v \
+	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=36000 \
 		PROVE_TESTS='t/torture/soak.pl :: $(SOAK)' bash t/harness/run tap
 
 fuzz:

@@ -43,6 +43,20 @@ server_packages() {
 	have_server_dev || echo "postgresql-server-dev-${major:-NN}"
 }
 
+# The major that this release of Debian carries, or the one that is here.
+clang_version() {
+	if command -v clang >/dev/null; then
+		clang -dumpversion | sed 's/\..*//'
+	else
+		apt-cache depends clang 2>/dev/null | sed -n 's/^ *Depends: clang-\([0-9][0-9]*\)$/\1/p'
+	fi
+}
+
+# The file of one of clang's libraries, whether it is there or not.
+clang_runtime() {	# NAME SUFFIX
+	echo "$(clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.$1-$(uname -m)$2"
+}
+
 # Debian's names of what is missing.  "static" adds the tools of the static
 # checks, "tap" what the TAP tests need, "deb" what Debian packages are made with.
 missing_packages() {	# [static] [tap] [deb]
@@ -63,6 +77,7 @@ missing_packages() {	# [static] [tap] [deb]
 		command -v cppcheck >/dev/null || echo cppcheck
 		command -v clang >/dev/null || echo clang
 		command -v clang-tidy >/dev/null || echo clang-tidy
+		[ -f "$(clang_runtime fuzzer_no_main .a)" ] || echo "libclang-rt-$(clang_version)-dev"
 	fi
 	if [[ $want == *" deb "* ]]; then
 		command -v git >/dev/null || echo git

@@ -153,6 +153,7 @@ sub soak
 		'max_worker_processes = 16', 'pg_janitor.log_runs = none');
 	$node->safe_psql('postgres', $set_up);
 	$session = $node->background_psql('postgres');
+	$session->set_query_timer_restart;
 
 	while (@rounds < $options{rounds})
 	{
