@@ -8,14 +8,17 @@
 #   make test-matrix       the same on PostgreSQL 15, 17 and 18 (and 16, where
 #                          PG_CONFIG_16 names one); MAJORS="17 18" selects
 #   make check-undefined   the same, and behaviour that is not defined is a crash
-#   make check-discard-caches  the regression tests on a server that discards
-#                          its caches at every chance; needs one with assertions
+#   make check-valgrind check-discard-caches
+#                          the regression tests on a server built for it, under
+#                          Valgrind, or discarding its caches at every chance
 #   make torture           kill everything 200 times, then check what is left
 #                          (minutes; TORTURE="--seed 7 --kills 400")
 #   make soak              500 runs a second for half an hour: nothing may grow
 #                          (SOAK="--rate 500 --seconds 300 --rounds 6")
 #   make fuzz              SQL functions with random arguments, for ten minutes
 #                          (FUZZ="--seed 7 --seconds 3600")
+#   make fuzz-inputs       what reads text, by libFuzzer, a minute for each target
+#                          (FUZZ_INPUTS="600 masks rule")
 #   make demo              see it run
 #   make ci                what has to pass before a change goes in
 #   make indent typedefs   rewrite the sources' layout, the list it depends on
@@ -83,6 +86,7 @@ clean-unit:
 # Tests.  The harness stages and builds everything by itself, hence nothing
 # of the above is a prerequisite: this works on a machine with make alone.
 SUITES = unit regress isolation tap
+FUZZ_INPUTS = 60
 FUZZ = --seed $(shell date +%s) --seconds 600
 SUITES_ENV = PG_CONFIG='$(PG_CONFIG)' REGRESS='$(REGRESS)' \
 	ISOLATION='$(ISOLATION)' PROVE_TESTS='$(PROVE_TESTS)'
@@ -102,9 +106,11 @@ check-undefined:
 	@$(SUITES_ENV) JANITOR_CHECK=undefined JANITOR_SUITE_TIMEOUT=3600 \
 		bash t/harness/run $(SUITES)
 
-check-discard-caches:
-	@$(SUITES_ENV) JANITOR_CHECK=discard-caches JANITOR_SUITE_TIMEOUT=36000 \
-		PG_TEST_TIMEOUT_DEFAULT=3600 bash t/harness/run regress
+# On a server built from source.
+check-valgrind check-discard-caches: check-%:
+	@$(SUITES_ENV) JANITOR_CHECK=$* JANITOR_SUITE_TIMEOUT=36000 \
+		PG_TEST_TIMEOUT_DEFAULT=3600 SUITES=regress \
+		bash t/harness/matrix 18
 
 torture:
 	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=3600 PROVE_FLAGS=-v \
@@ -117,6 +123,9 @@ soak:
 fuzz:
 	@PG_CONFIG='$(PG_CONFIG)' JANITOR_SUITE_TIMEOUT=36000 PROVE_FLAGS=-v \
 		PROVE_TESTS='t/043_fuzz.pl :: $(FUZZ)' bash t/harness/run tap
+
+fuzz-inputs:
+	@PG_CONFIG='$(PG_CONFIG)' t/fuzz/inputs/run $(FUZZ_INPUTS)
 
 demo:
 	@PG_CONFIG='$(PG_CONFIG)' bash examples/demo/run.sh
@@ -146,4 +155,5 @@ check-dist check-deb: check-%:
 	@PG_CONFIG='$(PG_CONFIG)' bash t/harness/package $*
 
 .PHONY: FORCE dist check-dist check-deb test test-matrix check-unit check-regress check-isolation check-tap \
-	check-undefined check-discard-caches torture soak fuzz demo ci indent typedefs tmp_install clean-unit
+	check-undefined check-valgrind check-discard-caches torture soak fuzz fuzz-inputs \
+	demo ci indent typedefs tmp_install clean-unit
